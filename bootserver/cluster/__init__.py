@@ -1,0 +1,1 @@
+"""The heart: who the machines are and what they do next. It knows no protocol."""

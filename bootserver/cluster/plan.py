@@ -1,0 +1,59 @@
+"""What a machine boots: the answer of :func:`bootserver.cluster.boot.boot_plan`, which menus encode for each boot loader.
+
+Paths are below ``tftpboot`` without a leading slash, or URLs; kernel arguments passed
+:func:`bootserver.values.grammar.kernel_args`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDisk:
+    """Boot the machine's own disk."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxBoot:
+    """Load a kernel by the Linux boot protocol, ramdisks in this order.
+
+    :ivar args: the whole command line. It holds a boot ticket if `has_ticket`: then it goes to the node's own address
+        only, and never into a log or a cache.
+    """
+
+    kernel: str
+    initrds: tuple[str, ...]
+    args: str
+    because: str
+    has_ticket: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FloppyBoot:
+    """Boot a disk image with memdisk (BIOS only)."""
+
+    image: str
+    args: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class EfiApplication:
+    """Start a UEFI program that is no Linux kernel, such as memtest86+."""
+
+    path: str
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Boot nothing now: tell the person before the machine why, wait, ask again."""
+
+    because: str
+    seconds: int = 30
+
+
+Plan = LocalDisk | LinuxBoot | FloppyBoot | EfiApplication | Wait
