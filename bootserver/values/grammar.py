@@ -44,7 +44,9 @@ def domain_name(text: str) -> str:
 def action_name(text: str) -> str:
     """A boot action's name: words of letters, digits, dot, hyphen, underscore (``install headless``)."""
     if len(text) > 64 or not _ACTION.fullmatch(text):
-        raise UsageError(f"{text!r} is no name of a boot action: words of letters, digits, '.', '_' and '-', at most 64 characters")
+        raise UsageError(
+            f"{text!r} is no name of a boot action: words of letters, digits, '.', '_' and '-', at most 64 characters"
+        )
     return text
 
 

@@ -1,0 +1,262 @@
+"""Settings: one TOML file, typed, every value checked when it is loaded.
+
+Each section of the file is a frozen dataclass below, each key one of its fields: the field's type says how the value is
+read, its default is the one that works. What is wrong is said with file, line and key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
+from typing import Any
+
+from bootserver.errors import BootserverError
+from bootserver.values import grammar
+
+DEFAULT_PATH = Path("/etc/bootserver/bootserver.toml")
+
+
+class ConfigError(BootserverError):
+    """The configuration can't be used; the text names file, line and key."""
+
+
+class DhcpMode(Enum):
+    """Who answers DHCP: we do, we add boot information beside another server, or not at all."""
+
+    SERVER = "server"
+    PROXY = "proxy"
+    OFF = "off"
+
+
+def _setting(default: Any, check: Callable[[Any], object] | None = None) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+def _between(low: float, high: float) -> Callable[[float], object]:
+    def check(value: float) -> None:
+        if not low <= value <= high:
+            raise ValueError(f"must be from {low} to {high}, not {value}")
+
+    return check
+
+
+def _absolute(path: Path) -> None:
+    if not path.is_absolute():
+        raise ValueError(f"must be an absolute path, not {str(path)!r}")
+
+
+_port = _between(1, 65535)
+
+
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """:ivar user: who the parts that face the network run as once their ports are bound."""
+
+    name: str = _setting("frontend", grammar.host_label)
+    domain: str = _setting("local", grammar.domain_name)
+    state: Path = _setting(Path("/var/lib/bootserver"), _absolute)
+    user: str = "bootserver"
+
+    @property
+    def tftpboot(self) -> Path:
+        return self.state / "tftpboot"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and the process id of the running service."""
+        return self.state / "run"
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The network that nodes boot in; further ones are added by ``bootserver network add``."""
+
+    interface: str = _setting("eth1", grammar.device_name)
+    address: IPv4Address = IPv4Address("10.1.1.1")
+    subnet: IPv4Network = IPv4Network("10.1.0.0/16")
+    gateway: IPv4Address | None = None
+    router_advertisement: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dhcp:
+    """:ivar no_proxy_wait: tell iPXE not to wait for a proxyDHCP server (option 175.176)."""
+
+    mode: DhcpMode = DhcpMode.SERVER
+    port: int = _setting(67, _port)
+    lease_seconds: int = _setting(86400, _between(120, 31_536_000))
+    no_proxy_wait: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dns:
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tftp:
+    """:ivar workers: processes that share the port; 0: one for each processor."""
+
+    port: int = _setting(69, _port)
+    workers: int = _setting(0, _between(0, 64))
+    max_transfers: int = _setting(8000, _between(1, 60000))
+    max_per_client: int = _setting(64, _between(1, 60000))
+    max_window: int = _setting(64, _between(1, 65535))
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """:ivar threads: of each worker; more than the nodes that download at once (a slow download holds one).
+    :ivar boot_files: iPXE and GRUB fetch kernels and ramdisks by HTTP, which is faster than TFTP.
+    :ivar behind_nginx: files are handed to nginx by X-Accel-Redirect, and X-Real-IP is believed of a proxy on loopback.
+    """
+
+    port: int = _setting(80, _port)
+    workers: int = _setting(1, _between(1, 64))
+    threads: int = _setting(1200, _between(4, 20000))
+    boot_files: bool = True
+    behind_nginx: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rsync:
+    port: int = _setting(873, _port)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """:ivar url: empty for SQLite below the state directory, else postgresql+psycopg://..."""
+
+    url: str = ""
+    keep_events_days: int = _setting(90, _between(1, 36500))
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """:ivar ticket_seconds: how long a boot ticket may be exchanged after the menu that held it."""
+
+    ticket_seconds: int = _setting(1800, _between(60, 86400))
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings, and where they came from."""
+
+    frontend: Frontend = field(default_factory=Frontend)
+    network: Network = field(default_factory=Network)
+    dhcp: Dhcp = field(default_factory=Dhcp)
+    dns: Dns = field(default_factory=Dns)
+    tftp: Tftp = field(default_factory=Tftp)
+    http: Http = field(default_factory=Http)
+    rsync: Rsync = field(default_factory=Rsync)
+    database: Database = field(default_factory=Database)
+    install: Install = field(default_factory=Install)
+    path: Path = DEFAULT_PATH
+
+
+def default_path() -> Path:
+    """``BOOTSERVER_CONFIG``, else the usual place."""
+    return Path(os.environ.get("BOOTSERVER_CONFIG") or DEFAULT_PATH)
+
+
+def load(path: Path) -> Config:
+    """Read a configuration.
+
+    :raises ConfigError: the file can't be read, is no TOML, or holds a key or value that is not known.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration at {path}: make one with `bootserver init --interface IF`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} can't be read: {error}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Config:
+    """The same for a text; `path` is for messages."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: no TOML: {error}") from error
+    hints = typing.get_type_hints(Config)
+    sections: dict[str, Any] = {"path": path}
+    for name, table in document.items():
+        section = hints.get(name)
+        if not isinstance(section, type) or not dataclasses.is_dataclass(section):
+            known = ", ".join(key for key in hints if key != "path")
+            raise ConfigError(f"{path}:{_line(text, name, None)}: unknown section [{name}]; there are {known}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}:{_line(text, '', name)}: {name} is a section: write [{name}]")
+        sections[name] = _section(section, name, table, text, path)
+    config = Config(**sections)
+    if config.network.address not in config.network.subnet:
+        line = _line(text, "network", "address")
+        raise ConfigError(
+            f"{path}:{line}: network.address {config.network.address} is not in network.subnet {config.network.subnet}"
+        )
+    return config
+
+
+def _section(section: type, name: str, table: dict[str, Any], text: str, path: Path) -> Any:
+    hints = typing.get_type_hints(section)
+    checks = {item.name: item.metadata.get("check") for item in dataclasses.fields(section)}
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        where = f"{path}:{_line(text, name, key)}: {name}.{key}"
+        if key not in hints:
+            raise ConfigError(f"{where} is no setting; [{name}] has {', '.join(hints)}")
+        try:
+            values[key] = _convert(hints[key], value)
+            check = checks[key]
+            if check is not None:
+                check(values[key])
+        except (ValueError, BootserverError) as error:
+            raise ConfigError(f"{where}: {error}") from error
+    return section(**values)
+
+
+def _convert(kind: Any, value: Any) -> Any:
+    """A TOML value as the type of its field. :raises ValueError: it is not one."""
+    if isinstance(kind, types.UnionType):  # "IPv4Address | None": an empty text is None
+        if value == "":
+            return None
+        kind = next(option for option in typing.get_args(kind) if option is not type(None))
+    if kind in (bool, int, str):
+        if type(value) is not kind:
+            raise ValueError(f"must be {_KIND_NAMES[kind]}, not {value!r}")
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"must be a text in quotes, not {value!r}")
+    if issubclass(kind, Enum):
+        try:
+            return kind(value)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(member.value for member in kind)}, not {value!r}") from None
+    return kind(value)
+
+
+_KIND_NAMES = {bool: "true or false", int: "a whole number", str: "a text in quotes"}
+
+
+def _line(text: str, section: str, key: str | None) -> int:
+    """The line that a key stands on; tomllib does not tell (1 where it can't be found, as with dotted or inline tables)."""
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\]]+?)\s*\]", line)
+        if header:
+            current = header.group(1)
+            if key is None and current == section:
+                return number
+        elif key is not None and current == section and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
+            return number
+    return 1
