@@ -71,7 +71,8 @@ class NodeView:
 
     :ivar uuid: its SMBIOS UUID as on the wire (DHCP option 97), or None.
     :ivar attributes: global < appliance < rack < node, the most specific one of each.
-    :ivar action: what it boots next, an override for this node already taken into account.
+    :ivar action: what it boots next, an override for this node already taken into account, an install resolved.
+    :ivar unresolved: why its install can't be resolved, or None.
     """
 
     id: int
@@ -84,6 +85,7 @@ class NodeView:
     attributes: Mapping[str, str]
     action: BootAction
     install: InstallView | None
+    unresolved: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,50 @@
+"""The one decision of the product: what does this machine boot now?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, LocalDisk, Plan, Wait
+from bootserver.cluster.view import InstallView, NodeView
+from bootserver.values.firmware import Firmware
+
+
+def boot_plan(
+    node: NodeView | None, firmware: Firmware, *, frontend_url: Callable[[NodeView], str], ticket: Callable[[InstallView], str]
+) -> Plan:
+    """What a machine boots.
+
+    :param node: who it is, or None for a machine that the cluster does not know.
+    :param frontend_url: where the node reaches the frontend, such as ``http://10.1.1.1/``.
+    :param ticket: makes a boot ticket of an armed install.
+    """
+    if node is None:
+        return Wait("the cluster does not know this machine; run `bootserver insert-ethers` on the frontend")
+    action = node.action
+    because = f"action {action.name}"
+    if action.local_disk:
+        return LocalDisk(f"{because}, local disk")
+    if action.installs:
+        return _install(node, because, frontend_url(node), ticket)
+    if action.floppy is not None:
+        if firmware.is_uefi:
+            return Wait(f"{because} boots a floppy image, which needs BIOS firmware; this machine has UEFI")
+        return FloppyBoot(action.floppy, action.args, because)
+    if action.efi is not None and firmware.is_uefi:
+        return EfiApplication(action.efi, because)
+    if action.kernel is None:
+        return Wait(f"{because} says nothing to boot")
+    words = f"{action.args} bootserver={frontend_url(node)}"
+    return LinuxBoot(action.kernel, action.initrds, words.strip(), because)
+
+
+def _install(node: NodeView, because: str, url: str, ticket: Callable[[InstallView], str]) -> Plan:
+    action, install = node.action, node.install
+    if install is None:
+        return Wait(f"{because} is not armed: {node.unresolved or f'bootserver pxe set {node.name} {action.name}'}")
+    if install.parked is not None:
+        return Wait(f"{because} is parked: {install.parked}")
+    if action.kernel is None:
+        return Wait(f"{because}: {node.unresolved}")
+    words = f"{action.args} bootserver={url} bootserver.ticket={ticket(install)}"
+    return LinuxBoot(action.kernel, action.initrds, words.strip(), because, has_ticket=True)

@@ -1,0 +1,234 @@
+"""Installs: armed, begun with a ticket, reported phase by phase, done or parked.
+
+An install is only ever armed on purpose (``pxe set``, ``insert-ethers``); what it resolves to is found out then, and refused
+then if something is missing. A node whose action installs but which was never armed waits and says so on its console.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bootserver.cluster import attributes, boot_actions, tickets
+from bootserver.cluster.actions import INSTALLER_KERNEL, INSTALLER_RAMDISK, BootAction
+from bootserver.cluster.change import Change, Reader, timestamp
+from bootserver.cluster.events import Event, Kind
+from bootserver.db.rows import DistributionRow, ImageRow, InstallRow, InstallState, NodeRow, SecretRow
+from bootserver.errors import Refused
+from bootserver.values.secret import Secret
+
+PHASES = ("partition", "format", "sync", "configure", "bootloader", "done")
+"""In their order; a node may report one of them many times (with percent), never an earlier one."""
+
+LOCAL_DISK = "os"
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What installs can come from: golden images, and distributions with the kernels of their installers."""
+
+    images: frozenset[str]
+    distributions: Mapping[str, DistributionRow]
+
+    @classmethod
+    def read(cls, reader: Reader) -> Sources:
+        return cls(frozenset(row.name for row in reader.rows(ImageRow)), {row.name: row for row in reader.rows(DistributionRow)})
+
+
+def resolve(action: BootAction, node_attributes: Mapping[str, str], sources: Sources) -> BootAction:
+    """What an installing action boots for a node with these attributes: our installer, or the distribution's.
+
+    :raises Refused: what is missing, and the command that adds it.
+    """
+    if action.kernel is not None:
+        return action
+    image, distribution = node_attributes.get("image"), node_attributes.get("distribution")
+    if image and distribution:
+        raise Refused(f"it has both an image ({image}) and a distribution ({distribution}): remove one attribute")
+    if image:
+        if image not in sources.images:
+            raise Refused(f"there is no image {image!r}")
+        return BootAction(action.name, INSTALLER_KERNEL, (INSTALLER_RAMDISK,), action.args)
+    if distribution:
+        tree = sources.distributions.get(distribution)
+        if tree is None:
+            raise Refused(f"there is no distribution {distribution!r}")
+        return BootAction(action.name, tree.kernel, tree.initrds, f"{tree.args} {action.args}".strip())
+    raise Refused(
+        "it has neither an image nor a distribution: `bootserver attr set image NAME` or `bootserver attr set distribution NAME`"
+    )
+
+
+def missing_files(action: BootAction, tftpboot: Path) -> list[str]:
+    """The files below tftpboot that an action needs and that are not there."""
+    wanted = [each for each in (action.kernel, *action.initrds, action.floppy) if each and "://" not in each]
+    return [each for each in wanted if not (tftpboot / each).is_file()]
+
+
+def set_action(change: Change, node: NodeRow, name: str, *, wipe: bool = False, tftpboot: Path | None = None) -> NodeRow:
+    """What a node boots next; an installing action is armed, which makes its tickets.
+
+    :param wipe: the install may destroy data partitions.
+    :param tftpboot: where the action's files must be; None: don't look.
+    :raises NotFound: no such action. :raises Refused: an install that can't be resolved, or files that are missing.
+    """
+    action = boot_actions.find(change, name, node.id)
+    if wipe and not action.installs:
+        raise Refused(f"--wipe goes with an install, and {name!r} is none")
+    if action.installs:
+        try:
+            action = resolve(action, attributes.effective(change, node), Sources.read(change))
+        except Refused as error:
+            raise Refused(f"{node.name} can't {name}: {error}") from None
+    if tftpboot is not None and (missing := missing_files(action, tftpboot)):
+        raise Refused(f"{node.name} can't {name}: {tftpboot / missing[0]} is not there")
+    disarm(change, node)
+    if action.installs:
+        arm(change, node, wipe)
+    return change.update(node, action=None if name == LOCAL_DISK else name)
+
+
+def arm(change: Change, node: NodeRow, wipe: bool) -> InstallRow:
+    row = change.insert(InstallRow(0, node.id, InstallState.ARMED, wipe, "", None, None, timestamp()))
+    change.insert(SecretRow(0, f"install/{row.id}/boot", tickets.new_secret().reveal()))
+    change.report(Event(Kind.ARMED, time.time(), node.name, detail={"wipe": wipe}))
+    return row
+
+
+def disarm(change: Change, node: NodeRow) -> None:
+    """Forget a node's install and all that its tickets were good for."""
+    row = change.one(InstallRow, "node_id = :node", node=node.id)
+    if row is not None:
+        for secret in ("boot", "session"):
+            _forget(change, f"install/{row.id}/{secret}")
+        change.delete(row)
+
+
+def park(change: Change, node: NodeRow, install: InstallRow, why: str) -> None:
+    """Stop an install: its session ends, and the node waits for a person."""
+    _forget(change, f"install/{install.id}/session")
+    change.update(install, state=InstallState.PARKED, parked=why)
+    change.report(Event(Kind.PARKED, time.time(), node.name, detail={"why": why}))
+
+
+# -- what a node does with it ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """No: why, as the event and the console tell it. The change that it comes from is committed all the same."""
+
+    why: str
+
+
+def exchange(change: Change, node: NodeRow, ticket: str, now: float, seconds: int) -> Secret | Denial:
+    """A boot ticket for a session token. The second exchange of the same ticket is an alarm and parks the install.
+
+    :param seconds: how long a ticket is good.
+    """
+    install = change.one(InstallRow, "node_id = :node", node=node.id)
+    if install is None or install.id != tickets.install_of(ticket):
+        return Denial("no install of this ticket is armed")
+    if install.state is InstallState.PARKED:
+        return Denial(f"the install is parked: {install.parked}")
+    try:
+        nonce = tickets.check(ticket, _secret(change, f"install/{install.id}/boot"), now, seconds)
+    except Refused as error:
+        return Denial(str(error))
+    used = install.nonces.split()
+    if nonce in used:
+        why = "its boot ticket was exchanged a second time: somebody else may have read it"
+        change.report(Event(Kind.ALARM, now, node.name, detail={"why": why}))
+        park(change, node, install, why)
+        return Denial(why)
+    token = f"{install.id}.{secrets.token_hex(32)}"
+    _forget(change, f"install/{install.id}/session")
+    change.insert(SecretRow(0, f"install/{install.id}/session", tickets.digest(token)))
+    change.update(install, state=InstallState.RUNNING, nonces=" ".join([*used, nonce]), phase=None)
+    change.report(Event(Kind.EXCHANGED, now, node.name, detail={"boot": len(used) + 1}))
+    return Secret(token)
+
+
+def session(reader: Reader, node: NodeRow, token: str) -> InstallRow | Denial:
+    """The running install that a session token belongs to."""
+    install = reader.one(InstallRow, "node_id = :node", node=node.id)
+    if install is None or install.state is not InstallState.RUNNING:
+        return Denial("no install is running")
+    kept = reader.one(SecretRow, "name = :name", name=f"install/{install.id}/session")
+    if kept is None or not Secret(kept.value).matches(tickets.digest(token)):
+        return Denial("the session token is not that of the running install")
+    return install
+
+
+def report_phase(change: Change, node: NodeRow, install: InstallRow, phase: str, detail: Mapping[str, float]) -> Denial | None:
+    """A phase begins, or goes on; none of those before it can come again."""
+    if phase not in PHASES:
+        return Denial(f"phase {phase[:20]!r} is none of {', '.join(PHASES)}")
+    if install.phase is not None and PHASES.index(phase) < PHASES.index(install.phase):
+        return Denial(f"phase {phase} comes before {install.phase}, which was reported already")
+    change.update(install, phase=phase)
+    change.report(Event(Kind.PHASE, time.time(), node.name, detail={"phase": phase, **detail}))
+    return None
+
+
+def fail(change: Change, node: NodeRow, install: InstallRow, why: str) -> None:
+    change.report(Event(Kind.FAILED, time.time(), node.name, detail={"phase": install.phase, "why": why}))
+
+
+def make_node_key(change: Change, node: NodeRow) -> Secret:
+    """What the installed node proves itself with later; a new one takes the old one's place."""
+    key = secrets.token_hex(32)
+    _forget(change, key_name(node))
+    change.insert(SecretRow(0, key_name(node), tickets.digest(key)))
+    return Secret(key)
+
+
+def finish(change: Change, node: NodeRow) -> None:
+    """ "installed": the ticket is closed, and the node boots its disk from now on."""
+    disarm(change, node)
+    change.update(node, action=None)
+    change.report(Event(Kind.INSTALLED, time.time(), node.name))
+    change.report(Event(Kind.ACTION, time.time(), node.name, detail={"action": LOCAL_DISK, "because": "installed"}))
+
+
+def has_node_key(reader: Reader, node: NodeRow, key: str) -> bool:
+    kept = reader.one(SecretRow, "name = :name", name=key_name(node))
+    return kept is not None and Secret(kept.value).matches(tickets.digest(key))
+
+
+def flip_one_shot(change: Change, node: NodeRow, path: str) -> bool:
+    """A one-shot action is over when the last byte of its last file was acknowledged.
+
+    :param path: the file that was sent.
+    :returns: whether the node's action became ``os``.
+    """
+    if node.action is None:
+        return False
+    action = boot_actions.find(change, node.action, node.id)
+    if not action.one_shot or action.floppy != path:
+        return False
+    change.update(node, action=None)
+    detail = {"action": LOCAL_DISK, "because": f"{action.name} was fetched"}
+    change.report(Event(Kind.ACTION, time.time(), node.name, detail=detail))
+    return True
+
+
+def key_name(node: NodeRow) -> str:
+    """The node key's name in the table of secrets."""
+    return f"node/{node.id}/key"
+
+
+def _secret(reader: Reader, name: str) -> Secret:
+    row = reader.one(SecretRow, "name = :name", name=name)
+    if row is None:
+        raise Refused(f"the secret {name} is gone: arm the install again")
+    return Secret(row.value)
+
+
+def _forget(change: Change, name: str) -> None:
+    row = change.one(SecretRow, "name = :name", name=name)
+    if row is not None:
+        change.delete(row)
