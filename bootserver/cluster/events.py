@@ -23,6 +23,7 @@ class Kind(enum.Enum):
     # a machine on the wire
     SEEN = "seen"  # it asks for an address
     IGNORED = "ignored"  # and gets none; the detail says why
+    ASKS = "asks to join"  # a discovery with --confirm is open
     REGISTERED = "registered"  # discovery made it a node
     OFFERED = "offered"
     ACKNOWLEDGED = "acknowledged"

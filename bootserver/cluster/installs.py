@@ -15,7 +15,7 @@ from pathlib import Path
 from bootserver.cluster import attributes, boot_actions, tickets
 from bootserver.cluster.actions import INSTALLER_KERNEL, INSTALLER_RAMDISK, BootAction
 from bootserver.cluster.change import Change, Reader, timestamp
-from bootserver.cluster.events import Event, Kind
+from bootserver.cluster.events import Detail, Event, Kind
 from bootserver.db.rows import DistributionRow, ImageRow, InstallRow, InstallState, NodeRow, SecretRow
 from bootserver.errors import Refused
 from bootserver.values.secret import Secret
@@ -163,7 +163,7 @@ def session(reader: Reader, node: NodeRow, token: str) -> InstallRow | Denial:
     return install
 
 
-def report_phase(change: Change, node: NodeRow, install: InstallRow, phase: str, detail: Mapping[str, float]) -> Denial | None:
+def report_phase(change: Change, node: NodeRow, install: InstallRow, phase: str, detail: Detail) -> Denial | None:
     """A phase begins, or goes on; none of those before it can come again."""
     if phase not in PHASES:
         return Denial(f"phase {phase[:20]!r} is none of {', '.join(PHASES)}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,24 @@ def latest(connection: Connection, kinds: Sequence[Kind], nodes: Sequence[str] |
 def leases(connection: Connection) -> list[Lease]:
     rows = connection.rows('SELECT mac, ip, node, "starts", "ends" FROM lease ORDER BY node')
     return [Lease(MacAddress.parse(row["mac"]), row["ip"], row["node"], row["starts"], row["ends"]) for row in rows]
+
+
+def keep_inventory(connection: Connection, node: str, body: str) -> None:
+    """What a node's installer found in the machine; the newest takes the last one's place."""
+    connection.execute(
+        'INSERT INTO inventory (node, "at", body) VALUES (:node, :at, :body)'
+        ' ON CONFLICT (node) DO UPDATE SET "at" = :at, body = :body',
+        {"node": node, "at": time.time(), "body": body},
+    )
+
+
+def inventory(connection: Connection, node: str) -> Mapping[str, Any] | None:
+    """The newest inventory of a node, or None."""
+    rows = connection.rows("SELECT body FROM inventory WHERE node = :node", {"node": node})
+    if not rows:
+        return None
+    body: Mapping[str, Any] = json.loads(rows[0]["body"])
+    return body
 
 
 def forget_before(connection: Connection, at: float) -> int:

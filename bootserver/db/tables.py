@@ -191,3 +191,10 @@ Table(
     Column("starts", Float, nullable=False),
     Column("ends", Float, nullable=False),
 )
+Table(
+    "inventory",
+    journal,
+    Column("node", Text, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("body", Text, nullable=False),
+)

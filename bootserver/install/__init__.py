@@ -1,0 +1,1 @@
+"""What an installing node needs: its script, its kickstart."""

@@ -1,0 +1,1 @@
+"""What nodes fetch and report by HTTP."""

@@ -1,0 +1,265 @@
+"""Who is answered, and what: an authoritative DHCP server for machines that the cluster knows (RFC 2131 section 4.3).
+
+It decides and does no I/O. A node's address is its own for ever: the lease is a formality that lets the machine notice a
+change, so there is no lease table, and DECLINE and RELEASE are only told. A machine that the cluster does not know is
+never answered, not even with a NAK: it may well be another server's client.
+"""
+
+from __future__ import annotations
+
+import struct
+from ipaddress import IPv4Address
+from typing import Final, NamedTuple
+
+from bootserver.cluster.events import Kind
+from bootserver.cluster.view import InterfaceView, NetworkView, NodeView, View
+from bootserver.netboot.dhcp import request as options
+from bootserver.netboot.dhcp import wire
+from bootserver.netboot.dhcp.request import MessageType, Registration
+from bootserver.netboot.dhcp.tail import BootFiles, Form, Names, Ready, prepare
+from bootserver.netboot.dhcp.wire import NO_ADDRESS, DhcpPacket, WireError
+from bootserver.values.mac import MacAddress
+
+_HEAD: Final = struct.Struct("!BBBBIHH4s4s4s4s16s")
+_REPLY: Final = 2
+MAX_READY: Final = 16_384
+"""Replies kept encoded, about 1.5 kB each, 3.5 at most. A client makes more of them by changing its identifiers; when
+there are so many, all are dropped and made anew as they are asked for."""
+MAX_RELAYS: Final = 1_024
+MAX_RELAY_INFORMATION: Final = 255
+"""RFC 3046 section 2.0: option 82 is one option, so no longer than this. It is echoed whole, or there is no answer."""
+
+
+class Answer(NamedTuple):
+    """A reply to send.
+
+    :ivar kind: OFFERED, ACKNOWLEDGED or REFUSED (then `why` says what was wrong).
+    :ivar ready: what the reply was made from.
+    """
+
+    datagram: bytes
+    kind: Kind
+    node: NodeView
+    interface: InterfaceView
+    ready: Ready
+    why: str = ""
+
+
+class Silence(NamedTuple):
+    """Nothing to send, but something to tell: IGNORED, DECLINED or RELEASED."""
+
+    why: str
+    kind: Kind = Kind.IGNORED
+    node: NodeView | None = None
+
+
+class Register(NamedTuple):
+    """A machine that the open discovery takes. Its request is answered when the view knows it."""
+
+    registration: Registration
+
+
+Outcome = Answer | Silence | Register
+
+
+class Responder:
+    """:param boot_files: which boot file a node's firmware gets; asked once for each kind of request in a view.
+    :param no_proxy_wait: tell iPXE not to wait for a proxyDHCP server.
+    """
+
+    def __init__(self, boot_files: BootFiles, *, no_proxy_wait: bool = True) -> None:
+        self._boot_files = boot_files
+        self._no_proxy_wait = no_proxy_wait
+        self._view: View | None = None
+        self._ready: dict[tuple[Form | bytes | None, ...], Ready] = {}
+        self._arrivals: dict[str | bytes, dict[int, NetworkView]] = {}
+
+    def __call__(self, packet: DhcpPacket, device: str, view: View, now: float) -> Outcome:
+        """What to do about a message.
+
+        :param device: the network device that it came in by.
+        :param now: seconds since the epoch, which a discovery's end is compared with.
+        """
+        if view is not self._view:
+            self._view = view
+            self._ready.clear()
+            self._arrivals.clear()
+        if packet.op != 1:
+            return Silence("a reply, not a request")
+        if packet.htype != 1 or packet.hlen != 6:
+            return Silence(f"hardware type {packet.htype} with an address of {packet.hlen} octets is no Ethernet")
+        networks = self._networks_at(packet.giaddr, device, view)
+        if not networks:
+            return Silence(_nowhere(packet.giaddr, device))
+        if len(packet.options.get(wire.RELAY_INFORMATION, b"")) > MAX_RELAY_INFORMATION:
+            return Silence("relay information that would leave no room for an answer")
+        known = view.by_mac.get(packet.chaddr[:6])
+        try:
+            if known is None:
+                return _stranger(packet, next(iter(networks.values())), view, now)
+            node, interface = known
+            if interface.network.id not in networks:
+                return Silence(f"it belongs on network {interface.network.name}, and asks elsewhere", node=node)
+            if interface.ip is None:
+                return Silence(f"its interface {interface.device} has no address", node=node)
+            return self._known(packet, node, interface, interface.ip)
+        except WireError as error:
+            return Silence(str(error))
+
+    def _networks_at(self, giaddr: bytes, device: str, view: View) -> dict[int, NetworkView]:
+        """Where the machine is: on its relay's network, else on those of the device that it came in by."""
+        arrival = device if giaddr == NO_ADDRESS else giaddr
+        networks = self._arrivals.get(arrival)
+        if networks is None:
+            relayed = None if giaddr == NO_ADDRESS else view.network_of(IPv4Address(giaddr))
+            if giaddr == NO_ADDRESS:
+                networks = {network.id: network for network in view.networks if network.device == device}
+            else:
+                networks = {} if relayed is None else {relayed.id: relayed}
+            if len(self._arrivals) >= MAX_RELAYS:
+                self._arrivals.clear()
+            self._arrivals[arrival] = networks
+        return networks
+
+    def _known(self, packet: DhcpPacket, node: NodeView, interface: InterfaceView, address: IPv4Address) -> Outcome:
+        match options.message_type(packet):
+            case MessageType.DISCOVER:
+                ready = self._prepared(Form.LEASE, packet, node, interface, address)
+                head = _head(packet, NO_ADDRESS, ready.address, ready.server)
+                return Answer(head + ready.offer, Kind.OFFERED, node, interface, ready)
+            case MessageType.REQUEST:
+                return _requested(packet, node, interface, self._prepared(Form.LEASE, packet, node, interface, address))
+            case None:
+                ready = self._prepared(Form.BOOTP, packet, node, interface, address)
+                head = _head(packet, NO_ADDRESS, ready.address, ready.server)
+                return Answer(head + ready.answer, Kind.ACKNOWLEDGED, node, interface, ready)
+            case MessageType.INFORM:
+                # An answer goes to ciaddr, which is whatever the datagram says: never let it point out of our network.
+                if packet.ciaddr == NO_ADDRESS or IPv4Address(packet.ciaddr) not in interface.network.subnet:
+                    return Silence("INFORM from an address that is not of its network", node=node)
+                ready = self._prepared(Form.INFORMED, packet, node, interface, address)
+                head = _head(packet, packet.ciaddr, NO_ADDRESS, ready.server)
+                return Answer(head + ready.answer, Kind.ACKNOWLEDGED, node, interface, ready)
+            case MessageType.DECLINE | MessageType.RELEASE as message:
+                return _gives_back(packet, message, node, interface, address)
+            case message:
+                return Silence(f"{message.name} is a server's message", node=node)
+
+    def _prepared(self, form: Form, packet: DhcpPacket, node: NodeView, interface: InterfaceView, address: IPv4Address) -> Ready:
+        get = packet.options.get
+        # What a reply depends on besides the node itself: a machine that says these alike is told the same.
+        key = (
+            form,
+            packet.chaddr[:6],
+            get(options.PARAMETERS),
+            get(options.VENDOR_CLASS),
+            get(options.ARCHITECTURE),
+            get(options.USER_CLASS),
+            get(options.IPXE),
+            get(options.CLIENT_ID),
+            get(options.MACHINE_ID),
+            get(options.MAX_SIZE),
+            get(wire.RELAY_INFORMATION),
+        )
+        ready = self._ready.get(key)
+        if ready is None:
+            boot = self._boot_files(node, interface, options.read(packet)) if node.appliance.installs else None
+            names = Names(node.name, interface.network)
+            ready = prepare(form, names, address, packet, boot, no_proxy_wait=self._no_proxy_wait)
+            if len(self._ready) >= MAX_READY:
+                self._ready.clear()
+            self._ready[key] = ready
+        return ready
+
+
+def _nowhere(giaddr: bytes, device: str) -> str:
+    if giaddr == NO_ADDRESS:
+        return f"no network is on device {device}"
+    return f"no network holds the relay's address {IPv4Address(giaddr)}"
+
+
+def _stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -> Silence | Register:
+    """A MAC that is nobody's. A known UUID changes nothing here: the registrar makes it that node's next interface."""
+    discovery = view.discovery
+    if discovery is None or now >= discovery.expires:
+        return Silence("unknown, and no discovery is open")
+    mac = packet.chaddr[:6]
+    if discovery.mac is not None and mac != discovery.mac:
+        return Silence("unknown, and the open discovery waits for another machine")
+    if discovery.confirm:
+        return Silence("unknown, and the open discovery asks a person first")
+    request = options.read(packet)
+    if request.message not in {MessageType.DISCOVER, None}:
+        return Silence("unknown, and it does not begin with a DISCOVER")
+    if request.mac.is_group:
+        return Silence(f"{request.mac} is no machine's address")
+    if discovery.installs and not request.netboots:
+        return Silence(f"unknown, and it does not netboot as the nodes of {discovery.appliance} do")
+    return Register(
+        Registration(
+            mac=MacAddress(mac),
+            network=network,
+            discovery=discovery.id,
+            uuid=request.uuid,
+            firmware=request.firmware,
+            architecture=request.architecture,
+            netboots=request.netboots,
+            vendor_class=request.vendor_class,
+        )
+    )
+
+
+def _requested(packet: DhcpPacket, node: NodeView, interface: InterfaceView, ready: Ready) -> Answer | Silence:
+    kind, why = _judge(packet, ready)
+    if kind is Kind.ACKNOWLEDGED:
+        head = _head(packet, packet.ciaddr, ready.address, ready.server)
+        return Answer(head + ready.answer, kind, node, interface, ready)
+    if kind is Kind.REFUSED:
+        return Answer(_refusal(packet, ready.server), kind, node, interface, ready, why)
+    return Silence(why, node=node)
+
+
+def _judge(packet: DhcpPacket, ready: Ready) -> tuple[Kind, str]:
+    """A REQUEST in each of its four forms (RFC 2131 section 4.3.2, table 4)."""
+    server = packet.options.get(options.SERVER_ID)
+    requested = packet.options.get(options.REQUESTED_ADDRESS)
+    if server is not None and server != ready.server:
+        return Kind.IGNORED, "it took another server's offer"  # SELECTING
+    # RENEWING and REBINDING fill ciaddr; SELECTING and INIT-REBOOT ask by option 50.
+    asked = packet.ciaddr if packet.ciaddr != NO_ADDRESS else requested
+    if asked is None or len(asked) != 4:
+        return Kind.IGNORED, "it asks for no address"
+    if asked != ready.address:
+        return Kind.REFUSED, f"it asked for {IPv4Address(asked)}; its address is {IPv4Address(ready.address)}"
+    return Kind.ACKNOWLEDGED, ""
+
+
+def _gives_back(
+    packet: DhcpPacket, message: MessageType, node: NodeView, interface: InterfaceView, address: IPv4Address
+) -> Silence:
+    server = packet.options.get(options.SERVER_ID)
+    if server is not None and server != interface.network.frontend.packed:
+        return Silence(f"{message.name} is meant for another server", node=node)
+    if message is MessageType.RELEASE:
+        return Silence(f"it gave {address} back, and keeps it", Kind.RELEASED, node)
+    text = options.printable(packet.options.get(options.MESSAGE, b"")) or "no message"
+    return Silence(f"it found {address} in use by another machine ({text})", Kind.DECLINED, node)
+
+
+def _head(packet: DhcpPacket, ciaddr: bytes, yiaddr: bytes, siaddr: bytes) -> bytes:
+    """The reply's fixed part up to ``sname``; RFC 2131 section 4.3.1, table 3."""
+    flags, giaddr = packet.flags, packet.giaddr
+    return _HEAD.pack(_REPLY, 1, 6, 0, packet.xid, 0, flags, ciaddr, yiaddr, siaddr, giaddr, packet.chaddr)
+
+
+def _refusal(packet: DhcpPacket, server: bytes) -> bytes:
+    """A NAK. Through a relay it carries the broadcast flag: the client has no address that a unicast would reach
+    (RFC 2131 section 4.3.2)."""
+    facts = [(options.MESSAGE_TYPE, bytes((MessageType.NAK.value,))), (options.SERVER_ID, server)]
+    client = packet.options.get(options.CLIENT_ID)
+    if client is not None:
+        facts.append((options.CLIENT_ID, client))
+    tail = wire.encode_tail(facts, relay_information=packet.options.get(wire.RELAY_INFORMATION))
+    if packet.giaddr != NO_ADDRESS:
+        packet = packet._replace(flags=packet.flags | wire.BROADCAST_FLAG)
+    return _head(packet, NO_ADDRESS, NO_ADDRESS, NO_ADDRESS) + tail.octets

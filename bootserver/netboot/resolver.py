@@ -1,0 +1,244 @@
+"""What a path is answered with: a boot menu rendered just now, or a file below ``tftpboot``.
+
+TFTP and HTTP both ask here, so a loader finds the same under both. Which menu a machine gets is decided by its name, UUID or
+address in the path; *whether* it gets one that holds a ticket is decided by the address that it asks from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Final, Protocol
+from uuid import UUID
+
+from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, Plan, Wait
+from bootserver.cluster.view import NodeView, View
+from bootserver.netboot.content import Content, Denied, Missing, Resolution, Served
+from bootserver.netboot.files import normalise
+from bootserver.netboot.loaders import GRUB_PLATFORMS, IPXE_PLATFORMS, LOADER_FILES
+from bootserver.netboot.menus import MenuContext, Unencodable, grub, ipxe, pxelinux
+from bootserver.values.firmware import Firmware
+from bootserver.values.mac import MacAddress
+
+MAX_CACHED: Final = 1 << 16
+"""Menus kept ready. A reboot of everything asks for each of them a few times, within seconds."""
+
+_MAC = r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+
+# One expression finds out whether a path is a menu at all: most requests are, or are not, at its first character.
+# pxelinux asks for its hexadecimal address with one digit less each time; only the whole one is a machine's.
+_MENU = re.compile(
+    rf"""
+      pxelinux\.cfg/(?P<pxelinux> default | (?P<px_uuid>{_UUID}) | 01-(?P<px_mac>{_MAC}) | (?P<px_ip>(?-i:[0-9A-F]{{8}})) )
+    | ipxe/(?P<ipxe>{"|".join(map(re.escape, IPXE_PLATFORMS))})/(?: 01-(?P<ipxe_mac>{_MAC}) | default )(?:\.ipxe)?
+    | (?P<autoexec> autoexec\.ipxe )
+    | (?:boot/)? (?:grub2?/|EFI/[A-Z0-9_-]+/)? (?: (?P<grub>{"|".join(map(re.escape, GRUB_PLATFORMS))})/ )?
+      grub\.cfg (?P<which> -01-(?P<grub_mac>{_MAC}) | -(?P<grub_ip>(?-i:[0-9A-F]{{8}})) )?
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+_MODULE_LIST = re.compile(r"(?:.*/)?grub2?/(?:.*/)?(?P<which>[a-z]+)\.lst")
+
+
+class Files(Protocol):
+    """Where static files are: :class:`bootserver.netboot.files.FileStore`."""
+
+    def resolve(self, name: str) -> Path | None: ...
+
+
+Render = Callable[[Plan, MenuContext], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A menu that is asked for.
+
+    :ivar node: whose it is, or None for a machine that the cluster does not know.
+    :ivar name: how the menu calls the machine.
+    :ivar named: the path says whose menu it is (else it is that of whoever asks).
+    """
+
+    render: Render
+    firmware: Firmware
+    node: NodeView | None
+    name: str
+    named: bool
+
+
+class Resolver:
+    """Answers a path for a client's address (:data:`bootserver.netboot.content.Resolve`).
+
+    :param view: gives the view as it is now.
+    :param boot_plan: what a node boots, or what a machine that is none does.
+    :param files: what lies below ``tftpboot``.
+    :param frontend: the frontend's address for clients that are in none of the view's networks.
+    :param http_port: where the frontend's HTTP server is.
+    :param by_http: kernels and ramdisks go by HTTP to the loaders that can.
+    """
+
+    def __init__(
+        self,
+        view: Callable[[], View],
+        boot_plan: Callable[[NodeView | None, Firmware], Plan],
+        files: Files,
+        *,
+        frontend: IPv4Address,
+        http_port: int = 80,
+        by_http: bool = True,
+    ) -> None:
+        self._view = view
+        self._boot_plan = boot_plan
+        self._files = files
+        self._frontend = frontend
+        self._http_port = http_port
+        self._by_http = by_http
+        self._cache = _Cache(view())
+
+    def __call__(self, path: str, client: IPv4Address | IPv6Address) -> Resolution:
+        view = self._view()
+        cache = self._cache
+        if cache.view is not view:
+            # One assignment: a thread that still renders from the old view fills the old cache, which nobody asks any more.
+            cache = self._cache = _Cache(view)
+        menu = cache.menus.get((path, client))
+        if menu is not None:
+            return menu
+        return self._resolve(cache, path, client)
+
+    def _resolve(self, cache: _Cache, path: str, client: IPv4Address | IPv6Address) -> Resolution:
+        name = normalise(path)
+        if name is None:
+            return Missing(f"{path!r} is no path below tftpboot")
+        # A dual-stack socket shows IPv4 clients as ::ffff:10.1.1.2.
+        address = client if isinstance(client, IPv4Address) else client.ipv4_mapped
+        asking = None if address is None else cache.view.by_ip.get(address)
+        asker = asking[0] if asking else None
+        mac = asking[1].mac if asking else None
+        match = _MENU.fullmatch(name)
+        if match is None:
+            return self._file(cache, name, asker, mac)
+        if match["autoexec"]:
+            return Content(ipxe.stub().encode(), Served.MENU, asker and asker.name, mac)
+        if match["grub"] is None and match["which"] is None and not match["pxelinux"] and not match["ipxe"]:
+            return Content(grub.stub().encode(), Served.MENU, asker and asker.name, mac)
+
+        request = _request(match, cache.view, asker, str(address or client))
+        if request.node is None:
+            # A site's own menu for a machine that is no node of ours goes before our telling it so.
+            static = self._file(cache, name, asker, mac)
+            if isinstance(static, Content):
+                return static
+            if request.named and request.render is pxelinux.render:
+                return Missing(f"no node has {name}")  # pxelinux asks on, and ends with "default"
+        where = MenuContext(
+            name=request.name,
+            firmware=request.firmware,
+            server=self._server(cache.view, asker, address),
+            again=name,
+            http_port=self._http_port,
+            by_http=self._by_http,
+        )
+        plan = self._boot_plan(request.node, request.firmware)
+        has_ticket = isinstance(plan, LinuxBoot) and plan.has_ticket
+        if has_ticket and (asker is None or request.node is None or asker.id != request.node.id):
+            return Denied(f"the menu of {request.name} holds a ticket and goes to its own address only", asker and asker.name, mac)
+        try:
+            text = request.render(plan, where)
+        except Unencodable as error:
+            text = request.render(Wait(f"{plan.because}: {error}"), where)
+        content = Content(text.encode(), Served.MENU, asker and asker.name, mac)
+        if request.node is not None and not has_ticket:
+            cache.keep(path, client, content)
+        return content
+
+    def _server(self, view: View, asker: NodeView | None, address: IPv4Address | None) -> IPv4Address:
+        if address is None:
+            return self._frontend
+        for interface in asker.interfaces if asker else ():
+            if interface.ip == address:
+                return interface.network.frontend
+        network = view.network_of(address)
+        return network.frontend if network else self._frontend
+
+    def _file(self, cache: _Cache, name: str, asker: NodeView | None, mac: MacAddress | None) -> Resolution:
+        node = asker and asker.name
+        lists = _MODULE_LIST.fullmatch(name)
+        # With the true fs.lst GRUB fetches each of its 31 file system modules to see whether one knows the disk (Debian's
+        # 2.06, `[ -f (hd0,gpt1)/... ]`): a second a node, and 31 transfers. Our menus load what they need by name.
+        if lists and lists["which"] == "fs":
+            return Content(b"", Served.FILE, node, mac)
+        path = self._files.resolve(name)
+        if path is None:
+            # GRUB stops for a key press at some versions where command.lst, crypto.lst or terminal.lst is missing.
+            return Content(b"", Served.FILE, node, mac) if lists else Missing(f"no file {name} below tftpboot")
+        return Content(path, self._kind(cache, name, asker), node, mac)
+
+    def _kind(self, cache: _Cache, name: str, asker: NodeView | None) -> Served:
+        """What a file is for: what it is in the plan of the node that asks, or a loader by its name."""
+        if asker is not None:
+            kinds = cache.kinds.get(asker.id)
+            if kinds is None:
+                plans = (self._boot_plan(asker, firmware) for firmware in (Firmware.BIOS, Firmware.UEFI_X64))
+                kinds = cache.kinds[asker.id] = dict(kind for plan in plans for kind in _kinds(plan))
+            if name in kinds:
+                return kinds[name]
+        return Served.LOADER if name in LOADER_FILES or name.startswith("grub/") else Served.FILE
+
+
+class _Cache:
+    """What was worked out from one view, and ends with it: a change of the cluster makes a new view."""
+
+    __slots__ = ("kinds", "menus", "view")
+
+    def __init__(self, view: View) -> None:
+        self.view = view
+        self.menus: dict[tuple[str, IPv4Address | IPv6Address], Content] = {}
+        self.kinds: dict[int, dict[str, Served]] = {}
+
+    def keep(self, path: str, client: IPv4Address | IPv6Address, content: Content) -> None:
+        if len(self.menus) >= MAX_CACHED:
+            self.menus.clear()
+        self.menus[path, client] = content
+
+
+def _kinds(plan: Plan) -> Iterator[tuple[str, Served]]:
+    match plan:
+        case LinuxBoot():
+            for path in plan.initrds:
+                yield path.lstrip("/"), Served.RAMDISK
+            yield plan.kernel.lstrip("/"), Served.KERNEL
+        case FloppyBoot():
+            yield plan.image.lstrip("/"), Served.RAMDISK
+        case EfiApplication():
+            yield plan.path.lstrip("/"), Served.KERNEL
+
+
+def _request(match: re.Match[str], view: View, asker: NodeView | None, client: str) -> _Request:
+    """Whose menu a path is."""
+    node, name, named = asker, client, False
+    if mac_text := match["px_mac"] or match["ipxe_mac"] or match["grub_mac"]:
+        mac = MacAddress.parse(mac_text.replace("-", ":"))
+        found = view.by_mac.get(mac)
+        node, name, named = found and found[0], str(mac), True
+    elif uuid_text := match["px_uuid"]:
+        uuid = UUID(uuid_text)
+        # pxelinux prints the octets as they are on the wire; people and iPXE write the first three fields the other way.
+        node, name, named = view.by_uuid.get(uuid.bytes) or view.by_uuid.get(uuid.bytes_le), str(uuid), True
+    elif ip_text := match["px_ip"] or match["grub_ip"]:
+        address = IPv4Address(bytes.fromhex(ip_text))
+        by_ip = view.by_ip.get(address)
+        node, name, named = by_ip and by_ip[0], str(address), True
+    if match["pxelinux"]:
+        render, firmware = pxelinux.render, Firmware.BIOS
+    elif match["ipxe"]:
+        render, firmware = ipxe.render, IPXE_PLATFORMS[match["ipxe"].lower()]
+    else:
+        render, firmware = grub.render, GRUB_PLATFORMS[(match["grub"] or "x86_64-efi").lower()]
+    if node is None and render is not pxelinux.render:
+        # A node may boot by a card that the cluster does not know by its MAC, but has an address of its own.
+        node = asker
+    return _Request(render, firmware, node, node.name if node else name, named)

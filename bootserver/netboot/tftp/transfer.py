@@ -1,0 +1,375 @@
+"""One transfer as a state machine: datagrams and the time go in, packets to send come out. No sockets, no clock.
+
+RFC 1350 with RFC 7440's windows; lock-step is a window of one block. What it holds to:
+
+* An ACK makes us send once. One that was seen before makes us send nothing, so that no delayed packet doubles the rest of
+  the transfer (the Sorcerer's Apprentice, RFC 1123 section 4.2.3.1); what was lost is repeated by time.
+* The time is measured (RFC 6298: smoothed round trip, exponential back-off; Karn: never on a repeated packet), with a
+  floor far below RFC 6298's second: a lost packet in a machine room costs 50 ms. A client's ``timeout`` option overrides it.
+* Block numbers wrap from 65535 to 0.
+* Until its first ACK a peer may be somebody whose address was forged: it gets :attr:`Patience.unanswered_sends` packets.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from bootserver.netboot.tftp.packet import (
+    ACKS,
+    DATA_HEADERS,
+    HEADER_SIZE,
+    Ack,
+    Agreed,
+    Error,
+    ErrorCode,
+    Opcode,
+    OptionsAck,
+    PacketError,
+    decode,
+)
+from bootserver.netboot.tftp.source import Source
+
+_MEASURE_EACH: Final = 16
+"""Blocks between two measurements of the round trip (a power of two)."""
+_NOTHING: Final = b""
+
+
+class Outcome(enum.Enum):
+    """How a request ended."""
+
+    SENT = "sent"  # the last byte was acknowledged
+    FAILED = "failed"  # the client fell silent, the file changed, or the server stopped
+    ABORTED = "aborted"  # the client said so
+    PROBED = "probed"  # the client only wanted to know the size
+    MISSING = "missing"  # no such file
+    DENIED = "denied"  # not for this client, or not now
+    REFUSED = "refused"  # no request that we serve: malformed, a write, one too many
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a client may take. Seconds.
+
+    :ivar first_timeout: before the round trip is known.
+    :ivar unanswered_sends: packets that go out to a client that has not sent an ACK yet.
+    :ivar unanswered: how long such a client occupies a place.
+    :ivar silence: after how much of it a transfer is given up (a switch port that goes through spanning tree needs 30).
+    """
+
+    first_timeout: float = 0.5
+    min_timeout: float = 0.05
+    max_timeout: float = 4.0
+    unanswered_sends: int = 3
+    unanswered: float = 5.0
+    silence: float = 35.0
+
+
+class Transfer:
+    """The sending side of one read request.
+
+    :ivar wire: what was sent last and is not acknowledged: one packet or, with a window, ``count`` packets of ``segment``
+        bytes each (the last may be shorter), one behind the other.
+    :ivar awaited: the ACK of all of ``wire``. A server compares a datagram with it and calls :meth:`proceed`; any other
+        datagram goes to :meth:`receive`.
+    :ivar wait: :meth:`on_time` has something to do when this many seconds have passed since ``sent_at``.
+    :ivar outcome: None while the transfer goes on.
+    """
+
+    __slots__ = (
+        "_agreed",
+        "_answered",
+        "_attend",
+        "_begun_at",
+        "_blksize",
+        "_chunk",
+        "_chunk_begin",
+        "_final",
+        "_limit",
+        "_number",
+        "_patience",
+        "_position",
+        "_rtt",
+        "_rtt_variation",
+        "_source",
+        "_stalled_at",
+        "_timeout",
+        "_tries",
+        "_windowsize",
+        "awaited",
+        "count",
+        "outcome",
+        "retransmissions",
+        "segment",
+        "sent_at",
+        "wait",
+        "why",
+        "wire",
+    )
+
+    def __init__(self, source: Source, agreed: Agreed, patience: Patience, now: float) -> None:
+        self._source = source
+        self._agreed = agreed
+        self._patience = patience
+        self._blksize = agreed.blksize
+        self._windowsize = agreed.windowsize
+        self.segment = agreed.blksize + HEADER_SIZE
+        self.outcome: Outcome | None = None
+        self.why = ""
+        self.retransmissions = 0
+
+        # The piece of the source that is being sent: where it begins in it, its bytes, their number, the next byte's place.
+        self._chunk_begin = 0
+        self._chunk = memoryview(b"")
+        self._limit = 0
+        self._position = 0
+
+        self._number = 0  # of the last block sent
+        self._final = False  # it was the last one
+        self._answered = False  # some ACK came, so the client is where it says it is
+        self._attend = True  # the next awaited ACK needs more than the next block
+
+        self._begun_at = self.sent_at = now
+        self._stalled_at = now
+        self._tries = 0  # repetitions of what is on the wire
+        self._rtt = self._rtt_variation = 0.0
+        self._timeout: float = patience.first_timeout if agreed.timeout is None else agreed.timeout
+        self.wait = min(self._timeout, patience.unanswered)
+
+        self.wire = self.awaited = _NOTHING
+        self.count = 1
+        if agreed.options:
+            self.wire = OptionsAck(agreed.options).encode()
+            self.awaited = ACKS[0]
+        else:
+            self._send_blocks()
+
+    @property
+    def acknowledged_bytes(self) -> int:
+        """How much of the source the client has."""
+        if self.outcome is Outcome.SENT:
+            return self._chunk_begin + self._position
+        return self._wire_begin()
+
+    def proceed(self, now: float) -> bytes:
+        """The client has all that was sent.
+
+        :returns: what to send now; nothing when that was the last block.
+        """
+        if self._attend and not self._attended(now):
+            return _NOTHING
+        self.sent_at = now
+        begin = self._position
+        end = begin + self._blksize
+        if self._windowsize == 1 and end <= self._limit:  # the way that nearly every packet of every boot takes
+            self._position = end
+            number = self._number = (self._number + 1) & 0xFFFF
+            if not number % _MEASURE_EACH:
+                self._attend = True
+            self.awaited = ACKS[number]
+            wire = self.wire = DATA_HEADERS[number] + self._chunk[begin:end]
+            return wire
+        self._send_blocks()
+        return self.wire
+
+    def receive(self, datagram: bytes, now: float) -> bytes:
+        """Any datagram from the client.
+
+        :returns: what to send now, or nothing.
+        """
+        if self.outcome is not None:
+            return _NOTHING
+        if datagram == self.awaited:
+            return self.proceed(now)
+        try:
+            packet = decode(datagram)
+        except PacketError:
+            return _NOTHING  # an answer to noise would be noise; what is missing is repeated by time
+        if isinstance(packet, Ack):
+            if packet.block == self._number:
+                return self.proceed(now)  # with padding behind it
+            return self._go_back(packet.block, now)
+        if isinstance(packet, Error):
+            # OVMF asks with tsize, gets our OACK, sends ERROR "User aborted the transfer" and asks again without it: that is
+            # how it learns the size. It is no failure and must not be logged as one.
+            probed = not self._answered and "tsize" in self._agreed.options
+            self._end(Outcome.PROBED if probed else Outcome.ABORTED, f"client sent error {packet.code}: {packet.text}")
+        return _NOTHING
+
+    def repeated(self, now: float) -> bytes:
+        """The client has sent its request again: our first packet was lost, or is late.
+
+        :returns: that packet, or nothing if the client had it already.
+        """
+        if self._answered:
+            return _NOTHING
+        self._tries = max(self._tries, 1)  # Karn: an ACK now tells nothing of the round trip
+        self.sent_at = now
+        self.retransmissions += 1
+        return self.wire
+
+    def unreachable(self) -> None:
+        """The client's host says that nobody listens at its port (ICMP)."""
+        # Once the client has answered, believe it only the second time: some firmware opens its port anew for each packet.
+        if not self._answered or self._tries:
+            self._end(Outcome.FAILED, "nobody listens at the client's port any more")
+
+    def on_time(self, now: float) -> bytes:
+        """Time has passed.
+
+        :returns: what to send again, or nothing.
+        """
+        if self.outcome is not None or now - self.sent_at < self.wait:
+            return _NOTHING
+        patience = self._patience
+        if not self._answered:
+            if self._tries + 1 >= patience.unanswered_sends or now - self._begun_at >= patience.unanswered:
+                self._end(Outcome.FAILED, "no answer to the first packet")
+                return _NOTHING
+        elif self._tries and now - self._stalled_at >= max(patience.silence, 3 * (self._agreed.timeout or 0)):
+            self._end(Outcome.FAILED, f"no answer for {now - self._stalled_at:.0f} seconds")
+            return _NOTHING
+        if not self._tries:
+            self._stalled_at = self.sent_at
+        self._tries += 1
+        self.retransmissions += self.count
+        self._attend = True
+        self.sent_at = now
+        if self._agreed.timeout is None:
+            self._timeout = min(self._timeout * 2, patience.max_timeout)
+        self.wait = self._timeout
+        if not self._answered:
+            self.wait = min(self.wait, max(0.0, self._begun_at + patience.unanswered - now))
+        return self.wire
+
+    def stop(self, why: str) -> bytes:
+        """End it from our side.
+
+        :returns: the ERROR that tells the client.
+        """
+        self._end(Outcome.FAILED, why)
+        return Error(ErrorCode.UNDEFINED, why).encode()
+
+    def is_silent(self, now: float, seconds: float) -> bool:
+        """Whether the client has let our packets unanswered for so long."""
+        return self._tries > 0 and now - self._stalled_at >= seconds
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether any ACK has come."""
+        return self._answered
+
+    def _attended(self, now: float) -> bool:
+        """What an awaited ACK means beyond "the next block, please"; False if nothing is left to send."""
+        self._answered = True
+        if self._tries:
+            self._tries = 0  # and the next round trip is measured, which undoes the back-off
+            self.wait = self._timeout
+        else:
+            self._measure(now - self.sent_at)
+            self._attend = False
+        if self._final:
+            self._end(Outcome.SENT, "")
+            return False
+        return True
+
+    def _measure(self, rtt: float) -> None:
+        """RFC 6298 section 2."""
+        if self._agreed.timeout is None:
+            if self._rtt:
+                self._rtt_variation += (abs(self._rtt - rtt) - self._rtt_variation) / 4
+                self._rtt += (rtt - self._rtt) / 8
+            else:
+                self._rtt, self._rtt_variation = rtt, rtt / 2
+            patience = self._patience
+            wanted = self._rtt + 4 * self._rtt_variation
+            self._timeout = min(max(wanted, patience.min_timeout), patience.max_timeout)
+        self.wait = self._timeout
+
+    def _go_back(self, block: int, now: float) -> bytes:
+        """An ACK inside the window: what came behind that block was lost (RFC 7440 section 4), go on from there."""
+        first = (self._number - self.count) & 0xFFFF
+        got = (block - first) & 0xFFFF
+        if self.count == 1 or not 0 < got < self.count:
+            return _NOTHING
+        self._answered = True
+        self.retransmissions += self.count - got
+        self._seek(self._wire_begin() + got * self._blksize)
+        self._number = block
+        self._final = False
+        self._tries = 0
+        self._attend = True
+        self.wait = self._timeout
+        self.sent_at = now
+        self._send_blocks()
+        return self.wire
+
+    def _send_blocks(self) -> None:
+        """Put the next window on the wire."""
+        headers, size = DATA_HEADERS, self._blksize
+        pieces: list[bytes | memoryview] = []
+        number, count = self._number, 0
+        offset = self._chunk_begin + self._position
+        try:
+            while count < self._windowsize:
+                begin = self._position
+                end = begin + size
+                if end <= self._limit:
+                    self._position = end
+                    payload: bytes | memoryview = self._chunk[begin:end]
+                else:
+                    payload = self._across_chunks()
+                number = (number + 1) & 0xFFFF
+                count += 1
+                pieces += (headers[number], payload)
+                if len(payload) < size:
+                    self._final = True
+                    break
+        except OSError as error:
+            self._chunk_begin, self._chunk, self._limit, self._position = offset, memoryview(b""), 0, 0
+            self.count = 1
+            self.wire = self.stop(error.strerror or str(error))
+            return
+        self._number, self.count = number, count
+        if self._final or count > 1 or not number % _MEASURE_EACH:
+            self._attend = True
+        self.awaited = ACKS[number]
+        self.wire = b"".join(pieces)
+
+    def _across_chunks(self) -> bytes:
+        """The next block, where the chunk at hand does not hold all of it; a shorter one at the end of the source."""
+        pieces: list[memoryview] = []
+        missing = self._blksize
+        while missing:
+            piece = self._chunk[self._position : self._position + missing]
+            if piece:
+                pieces.append(piece)
+                missing -= len(piece)
+                self._position += len(piece)
+            else:
+                behind = self._chunk_begin + self._limit
+                if not self._seek(behind):
+                    break
+        return b"".join(pieces)
+
+    def _seek(self, offset: int) -> bool:
+        """Make ``offset`` the next byte to send; False, and nothing changes, if the source ends there."""
+        if self._chunk_begin <= offset < self._chunk_begin + self._limit:
+            self._position = offset - self._chunk_begin
+            return True
+        begin, data = self._source.chunk(offset)
+        if not data:
+            return False
+        self._chunk_begin, self._chunk, self._limit = begin, memoryview(data), len(data)
+        self._position = offset - begin
+        return True
+
+    def _wire_begin(self) -> int:
+        """Where in the source the first unacknowledged byte is."""
+        sent = self._chunk_begin + self._position
+        is_data = self.wire[1] == Opcode.DATA  # neither the OACK nor our own ERROR
+        return sent - (len(self.wire) - self.count * HEADER_SIZE) if is_data else sent
+
+    def _end(self, outcome: Outcome, why: str) -> None:
+        self.outcome, self.why = outcome, why

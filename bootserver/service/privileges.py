@@ -1,0 +1,58 @@
+"""The one door for privilege: the supervisor opens sockets as root and hands them to parts that are an ordinary user."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import signal
+from pathlib import Path
+
+from bootserver.errors import Unavailable
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+_PR_SET_NO_NEW_PRIVS = 38
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def account(user: str) -> pwd.struct_passwd | None:
+    """Who the parts run as; None where we are no root and stay who we are.
+
+    :raises Unavailable: there is no such user.
+    """
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise Unavailable(f"there is no user {user!r}, who the service runs as: `bootserver init` makes it") from None
+
+
+def become(who: pwd.struct_passwd | None, name: str) -> None:
+    """In a part's process: give up root for good, end with the supervisor, and be called `name` in ps.
+
+    Capabilities go with the user id (capabilities(7)); no later exec can bring any back.
+    """
+    if who is not None:
+        os.setgroups([])
+        os.setresgid(who.pw_gid, who.pw_gid, who.pw_gid)
+        os.setresuid(who.pw_uid, who.pw_uid, who.pw_uid)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # After the change of user, which clears it (prctl(2)): when the supervisor is killed, its sockets must be free.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _libc.prctl(_PR_SET_NAME, f"bs-{name}".encode()[:15])
+
+
+def check_reach(who: pwd.struct_passwd | None, state: Path) -> None:
+    """Say now what would otherwise fail in a part: its user must be able to enter the state directory.
+
+    :raises Unavailable: it can't.
+    """
+    if who is None:
+        return
+    for folder in (state, *state.parents):
+        status = folder.stat()
+        bit = 0o100 if status.st_uid == who.pw_uid else 0o010 if status.st_gid == who.pw_gid else 0o001
+        if not status.st_mode & bit:
+            raise Unavailable(f"user {who.pw_name} can't enter {folder}: `chmod a+x {folder}`, or set frontend.state")
