@@ -122,33 +122,53 @@ def register(change: Change, discovery: DiscoveryRow, machine: Machine) -> NodeR
         _report(change, twin, machine, interface, {"interface_of": twin.name})
         return twin
     if discovery.replace_id is not None:
-        node, interface = _replace(change, discovery, machine, network)
+        replaced = change.one(NodeRow, "id = :id", id=discovery.replace_id)
+        if replaced is None:
+            raise NotFound("the node to be replaced is gone")
+        node, interface = _replace(change, replaced, machine, network, discovery.id)
     else:
         position = nodes.Position(appliance, discovery.rack, discovery.rank, discovery.base_name)
-        node = nodes.add(change, position, uuid=machine.uuid, discovery_id=discovery.id or None)
+        node = nodes.add(change, position, uuid=machine.uuid, discovery_id=discovery.id)
         start = discovery.base_ip if network.id == discovery.network_id else None
         interface = nodes.add_interface(change, node, mac=machine.mac, ip=None, network=network, start=start, step=discovery.step)
     _report(change, node, machine, interface, {})
     _arm(change, node, appliance)
-    if discovery.id:  # the next machine's address is looked for below this one's: no search from the top again
-        inserted = discovery.inserted + 1
-        discovery = change.update(discovery, inserted=inserted, base_ip=_next(interface, network, discovery))
-        if inserted >= min(discovery.count or discovery.max_new, discovery.max_new):
-            close(change, discovery)
+    # The next machine's address is looked for below this one's: no search from the top again.
+    inserted = discovery.inserted + 1
+    discovery = change.update(discovery, inserted=inserted, base_ip=_next(interface, network, discovery))
+    if inserted >= min(discovery.count or discovery.max_new, discovery.max_new):
+        close(change, discovery)
     return node
 
 
-def register_at_once(change: Change, request: Request, machine: Machine) -> NodeRow:
-    """``insert-ethers --mac MAC --batch``: no discovery, the machine is made a node now."""
+def network_of(reader: Reader, request: Request, ip: IPv4Address | None) -> NetworkRow:
+    """The network that a machine with this address, or without one yet, is put on."""
+    if ip is not None:
+        return networks.check_address(reader, ip)
+    return networks.get(reader, request.network) if request.network else networks.first(reader)
+
+
+def register_at_once(
+    change: Change, request: Request, machine: Machine, *, ip: IPv4Address | None, name: str | None, cpus: int
+) -> NodeRow:
+    """``insert-ethers --batch --mac MAC``: no discovery, the machine is made a node now.
+
+    :raises Refused: MAC, address or name are taken.
+    """
     nodes.check_mac(change, machine.mac)
     appliance = appliances.get(change, request.appliance)
-    replaced = nodes.get(change, request.replace) if request.replace else None
     network = networks.get(change, machine.network)
-    unopened = DiscoveryRow(
-        0, None, appliance.id, network.id, request.rack, request.rank, None, None if replaced is None else replaced.id,
-        request.base_name, request.base_ip, request.step, 1, 1, False, "", "", 0.0, 0, None,
-    )  # fmt: skip
-    return register(change, unopened, machine)
+    if request.replace is not None:
+        node, interface = _replace(change, nodes.get(change, request.replace), machine, network, None)
+    else:
+        position = nodes.Position(appliance, request.rack, request.rank, request.base_name)
+        node = nodes.add(change, position, name=name, cpus=cpus)
+        interface = nodes.add_interface(
+            change, node, mac=machine.mac, ip=ip, network=network, start=request.base_ip, step=request.step
+        )
+    _report(change, node, machine, interface, {})
+    _arm(change, node, appliance)
+    return node
 
 
 def _check(discovery: DiscoveryRow, appliance: ApplianceRow, machine: Machine) -> None:
@@ -158,18 +178,17 @@ def _check(discovery: DiscoveryRow, appliance: ApplianceRow, machine: Machine) -
         raise Refused(f"the open discovery takes only {discovery.mac}")
     if appliance.installs and not machine.netboots:
         raise Refused(f"it does not ask to netboot, and appliance {appliance.name} installs")
-    if discovery.id and discovery.inserted >= min(discovery.count or discovery.max_new, discovery.max_new):
+    if discovery.inserted >= min(discovery.count or discovery.max_new, discovery.max_new):
         raise Refused(f"the discovery has taken its {discovery.inserted} machines")
 
 
-def _replace(change: Change, discovery: DiscoveryRow, machine: Machine, network: NetworkRow) -> tuple[NodeRow, InterfaceRow]:
+def _replace(
+    change: Change, node: NodeRow, machine: Machine, network: NetworkRow, discovery_id: int | None
+) -> tuple[NodeRow, InterfaceRow]:
     """The machine takes a node's name, rack, rank and address; the old machine's key is worth nothing any more."""
-    node = change.one(NodeRow, "id = :id", id=discovery.replace_id)
-    if node is None:
-        raise NotFound("the node to be replaced is gone")
     installs.disarm(change, node)
     installs.make_node_key(change, node)
-    node = change.update(node, uuid=None if machine.uuid is None else machine.uuid.hex(), discovery_id=discovery.id or None)
+    node = change.update(node, uuid=None if machine.uuid is None else machine.uuid.hex(), discovery_id=discovery_id)
     old = nodes.interfaces(change, node)
     if not old:
         return node, nodes.add_interface(change, node, mac=machine.mac, ip=None, network=network)

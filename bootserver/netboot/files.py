@@ -19,6 +19,7 @@ from __future__ import annotations
 import os
 import stat
 from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,7 @@ class FileChanged(OSError):
     """The file was written or truncated while it was being sent."""
 
 
+@lru_cache(maxsize=4096)
 def normalise(name: str) -> str | None:
     """The one spelling of a file's name, relative to the root; None for a name that no file below it can have.
 
@@ -122,6 +124,11 @@ class FileStore:
         self._chunks: OrderedDict[tuple[OpenFile, int], bytes] = OrderedDict()
         self._chunk_bytes = 0
 
+    @property
+    def cached_bytes(self) -> int:
+        """How much the shared chunks take now."""
+        return self._chunk_bytes
+
     def resolve(self, name: str) -> Path | None:
         """The file that a client's name means: its path if there is a regular file that may be served, else None."""
         relative = normalise(name)
@@ -170,7 +177,7 @@ class FileStore:
             try:
                 # This stat may follow a link that replaced a folder. If it still meets the very same inode, unchanged, then
                 # what we hold was opened without one; if not, the file is opened anew, and that follows none.
-                if file.is_still(os.stat(self._prefix + relative)):
+                if file.is_still(os.stat(self._prefix + relative)):  # noqa: PTH116  # pathlib's costs twice as much
                     self._open.move_to_end(relative)
                     return file
             except OSError:

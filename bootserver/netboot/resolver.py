@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, Plan, Wait
-from bootserver.cluster.view import NodeView, View
+from bootserver.cluster.view import InterfaceView, NodeView, View
 from bootserver.netboot.content import Content, Denied, Missing, Resolution, Served
 from bootserver.netboot.files import normalise
 from bootserver.netboot.loaders import GRUB_PLATFORMS, IPXE_PLATFORMS, LOADER_FILES
@@ -28,6 +28,8 @@ MAX_CACHED: Final = 1 << 16
 
 _MAC = r"(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}"
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+# Where GRUB's prefix may point: Debian's signed image says /grub, grub-mknetdir /boot/grub, Red Hat's image its own folder.
+_GRUB_FOLDER = r"(?:boot/)? (?:grub2?/|EFI/[A-Z0-9_-]+/)?"
 
 # One expression finds out whether a path is a menu at all: most requests are, or are not, at its first character.
 # pxelinux asks for its hexadecimal address with one digit less each time; only the whole one is a machine's.
@@ -36,8 +38,9 @@ _MENU = re.compile(
       pxelinux\.cfg/(?P<pxelinux> default | (?P<px_uuid>{_UUID}) | 01-(?P<px_mac>{_MAC}) | (?P<px_ip>(?-i:[0-9A-F]{{8}})) )
     | ipxe/(?P<ipxe>{"|".join(map(re.escape, IPXE_PLATFORMS))})/(?: 01-(?P<ipxe_mac>{_MAC}) | default )(?:\.ipxe)?
     | (?P<autoexec> autoexec\.ipxe )
-    | (?:boot/)? (?:grub2?/|EFI/[A-Z0-9_-]+/)? (?: (?P<grub>{"|".join(map(re.escape, GRUB_PLATFORMS))})/ )?
-      grub\.cfg (?P<which> -01-(?P<grub_mac>{_MAC}) | -(?P<grub_ip>(?-i:[0-9A-F]{{8}})) )?
+    | {_GRUB_FOLDER} (?P<grub_stub> grub\.cfg )
+    | {_GRUB_FOLDER} (?: (?P<grub> {"|".join(map(re.escape, GRUB_PLATFORMS))} )/ )?
+      grub\.cfg (?: -01-(?P<grub_mac>{_MAC}) | -(?P<grub_ip>(?-i:[0-9A-F]{{8}})) )?
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -51,6 +54,30 @@ class Files(Protocol):
 
 
 Render = Callable[[Plan, MenuContext], str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asker:
+    """Whoever asks, by the address that the request came from: the one thing that a path can't lie about."""
+
+    address: IPv4Address | IPv6Address
+    node: NodeView | None
+    interface: InterfaceView | None
+
+    def gets(self, body: bytes | Path, what: Served) -> Content:
+        return Content(body, what, self.node.name if self.node else None, self.interface.mac if self.interface else None)
+
+    def denied(self, why: str) -> Denied:
+        return Denied(why, self.node.name if self.node else None, self.interface.mac if self.interface else None)
+
+
+def _asker(view: View, client: IPv4Address | IPv6Address) -> _Asker:
+    # A dual-stack socket shows IPv4 clients as ::ffff:10.1.1.2.
+    address = client if isinstance(client, IPv4Address) else client.ipv4_mapped
+    if address is None:
+        return _Asker(client, None, None)
+    node, interface = view.by_ip.get(address, (None, None))
+    return _Asker(address, node, interface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,69 +140,66 @@ class Resolver:
         name = normalise(path)
         if name is None:
             return Missing(f"{path!r} is no path below tftpboot")
-        # A dual-stack socket shows IPv4 clients as ::ffff:10.1.1.2.
-        address = client if isinstance(client, IPv4Address) else client.ipv4_mapped
-        asking = None if address is None else cache.view.by_ip.get(address)
-        asker = asking[0] if asking else None
-        mac = asking[1].mac if asking else None
+        asker = _asker(cache.view, client)
         match = _MENU.fullmatch(name)
         if match is None:
-            return self._file(cache, name, asker, mac)
+            return self._file(cache, name, asker)
+        # A menu by the name that every machine asks for alike says only where to go on.
         if match["autoexec"]:
-            return Content(ipxe.stub().encode(), Served.MENU, asker and asker.name, mac)
-        if match["grub"] is None and match["which"] is None and not match["pxelinux"] and not match["ipxe"]:
-            return Content(grub.stub().encode(), Served.MENU, asker and asker.name, mac)
-
-        request = _request(match, cache.view, asker, str(address or client))
+            return asker.gets(ipxe.stub().encode(), Served.MENU)
+        if match["grub_stub"]:
+            return asker.gets(grub.stub().encode(), Served.MENU)
+        request = _request(match, cache.view, asker)
         if request.node is None:
             # A site's own menu for a machine that is no node of ours goes before our telling it so.
-            static = self._file(cache, name, asker, mac)
+            static = self._file(cache, name, asker)
             if isinstance(static, Content):
                 return static
             if request.named and request.render is pxelinux.render:
                 return Missing(f"no node has {name}")  # pxelinux asks on, and ends with "default"
+        resolution, keep = self._menu(cache.view, request, name, asker)
+        if keep:
+            cache.keep(path, client, resolution)
+        return resolution
+
+    def _menu(self, view: View, request: _Request, name: str, asker: _Asker) -> tuple[Resolution, bool]:
+        """A menu, and whether it may be kept for the next time."""
+        plan = self._boot_plan(request.node, request.firmware)
+        has_ticket = isinstance(plan, LinuxBoot) and plan.has_ticket
+        if has_ticket and (request.node is None or asker.node is None or request.node.id != asker.node.id):
+            return asker.denied(f"the menu of {request.name} holds a ticket and goes to its own address only"), False
         where = MenuContext(
             name=request.name,
             firmware=request.firmware,
-            server=self._server(cache.view, asker, address),
+            server=self._server(view, asker),
             again=name,
             http_port=self._http_port,
             by_http=self._by_http,
         )
-        plan = self._boot_plan(request.node, request.firmware)
-        has_ticket = isinstance(plan, LinuxBoot) and plan.has_ticket
-        if has_ticket and (asker is None or request.node is None or asker.id != request.node.id):
-            return Denied(f"the menu of {request.name} holds a ticket and goes to its own address only", asker and asker.name, mac)
         try:
             text = request.render(plan, where)
         except Unencodable as error:
             text = request.render(Wait(f"{plan.because}: {error}"), where)
-        content = Content(text.encode(), Served.MENU, asker and asker.name, mac)
-        if request.node is not None and not has_ticket:
-            cache.keep(path, client, content)
-        return content
+        return asker.gets(text.encode(), Served.MENU), request.node is not None and not has_ticket
 
-    def _server(self, view: View, asker: NodeView | None, address: IPv4Address | None) -> IPv4Address:
-        if address is None:
-            return self._frontend
-        for interface in asker.interfaces if asker else ():
-            if interface.ip == address:
-                return interface.network.frontend
-        network = view.network_of(address)
+    def _server(self, view: View, asker: _Asker) -> IPv4Address:
+        if asker.interface is not None:
+            return asker.interface.network.frontend
+        network = view.network_of(asker.address) if isinstance(asker.address, IPv4Address) else None
         return network.frontend if network else self._frontend
 
-    def _file(self, cache: _Cache, name: str, asker: NodeView | None, mac: MacAddress | None) -> Resolution:
-        node = asker and asker.name
+    def _file(self, cache: _Cache, name: str, asker: _Asker) -> Content | Missing:
         lists = _MODULE_LIST.fullmatch(name)
         # With the true fs.lst GRUB fetches each of its 31 file system modules to see whether one knows the disk (Debian's
-        # 2.06, `[ -f (hd0,gpt1)/... ]`): a second a node, and 31 transfers. Our menus load what they need by name.
+        # 2.06, at `search` and `[ -f (hd0,gpt1)/... ]`). Our menus load what they need by name.
         if lists and lists["which"] == "fs":
-            return Content(b"", Served.FILE, node, mac)
+            return asker.gets(b"", Served.FILE)
         path = self._files.resolve(name)
-        if path is None:
-            # GRUB stops for a key press at some versions where command.lst, crypto.lst or terminal.lst is missing.
-            return Content(b"", Served.FILE, node, mac) if lists else Missing(f"no file {name} below tftpboot")
-        return Content(path, self._kind(cache, name, asker), node, mac)
+        if path is not None:
+            return asker.gets(path, self._kind(cache, name, asker.node))
+        # Some versions of GRUB stop where command.lst, crypto.lst or terminal.lst is missing; over HTTP, 2.06 reads the
+        # text of a 404 as if it were the file.
+        return asker.gets(b"", Served.FILE) if lists else Missing(f"no file {name} below tftpboot")
 
     def _kind(self, cache: _Cache, name: str, asker: NodeView | None) -> Served:
         """What a file is for: what it is in the plan of the node that asks, or a loader by its name."""
@@ -196,13 +220,13 @@ class _Cache:
 
     def __init__(self, view: View) -> None:
         self.view = view
-        self.menus: dict[tuple[str, IPv4Address | IPv6Address], Content] = {}
+        self.menus: dict[tuple[str, IPv4Address | IPv6Address], Resolution] = {}
         self.kinds: dict[int, dict[str, Served]] = {}
 
-    def keep(self, path: str, client: IPv4Address | IPv6Address, content: Content) -> None:
+    def keep(self, path: str, client: IPv4Address | IPv6Address, menu: Resolution) -> None:
         if len(self.menus) >= MAX_CACHED:
             self.menus.clear()
-        self.menus[path, client] = content
+        self.menus[path, client] = menu
 
 
 def _kinds(plan: Plan) -> Iterator[tuple[str, Served]]:
@@ -217,21 +241,19 @@ def _kinds(plan: Plan) -> Iterator[tuple[str, Served]]:
             yield plan.path.lstrip("/"), Served.KERNEL
 
 
-def _request(match: re.Match[str], view: View, asker: NodeView | None, client: str) -> _Request:
+def _request(match: re.Match[str], view: View, asker: _Asker) -> _Request:
     """Whose menu a path is."""
-    node, name, named = asker, client, False
+    node, name, named = asker.node, str(asker.address), False
     if mac_text := match["px_mac"] or match["ipxe_mac"] or match["grub_mac"]:
         mac = MacAddress.parse(mac_text.replace("-", ":"))
-        found = view.by_mac.get(mac)
-        node, name, named = found and found[0], str(mac), True
+        node, name, named = view.by_mac.get(mac, (None,))[0], str(mac), True
     elif uuid_text := match["px_uuid"]:
         uuid = UUID(uuid_text)
         # pxelinux prints the octets as they are on the wire; people and iPXE write the first three fields the other way.
         node, name, named = view.by_uuid.get(uuid.bytes) or view.by_uuid.get(uuid.bytes_le), str(uuid), True
     elif ip_text := match["px_ip"] or match["grub_ip"]:
         address = IPv4Address(bytes.fromhex(ip_text))
-        by_ip = view.by_ip.get(address)
-        node, name, named = by_ip and by_ip[0], str(address), True
+        node, name, named = view.by_ip.get(address, (None,))[0], str(address), True
     if match["pxelinux"]:
         render, firmware = pxelinux.render, Firmware.BIOS
     elif match["ipxe"]:
@@ -240,5 +262,5 @@ def _request(match: re.Match[str], view: View, asker: NodeView | None, client: s
         render, firmware = grub.render, GRUB_PLATFORMS[(match["grub"] or "x86_64-efi").lower()]
     if node is None and render is not pxelinux.render:
         # A node may boot by a card that the cluster does not know by its MAC, but has an address of its own.
-        node = asker
+        node = asker.node
     return _Request(render, firmware, node, node.name if node else name, named)

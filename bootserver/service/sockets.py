@@ -16,12 +16,20 @@ SEND_BUFFER = 256 << 10
 """Bytes of kernel memory for each HTTP download: 1,000 slow readers then hold 256 MB at most, not 2 GB."""
 
 
-def tftp(port: int, setting: str) -> list[socket.socket]:
+class SocketPair(list[socket.socket]):
+    """The sockets of one TFTP worker, IPv4 and IPv6."""
+
+    def close(self) -> None:
+        for each in self:
+            each.close()
+
+
+def tftp(port: int, setting: str) -> SocketPair:
     """One worker's sockets, IPv4 and IPv6; several workers share the port.
 
     :raises Unavailable: the port is taken, or may not be used.
     """
-    sockets = []
+    sockets = SocketPair()
     for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):  # noqa: S104  # the cluster's nodes
         try:
             listener = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -14,9 +14,10 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bootserver.service import privileges
+from bootserver.service.logs import name_part
 from bootserver.service.notify import notify
 
 logger = logging.getLogger(__name__)
@@ -33,11 +34,7 @@ Ready = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the service.
-
-    :ivar run: does the work until SIGTERM; calls what it is given once it answers.
-    :ivar privileged: stays root; the docs name each and why.
-    """
+    """One process of the service. :ivar run: does the work until SIGTERM; calls what it is given once it answers."""
 
     name: str
     run: Callable[[Ready], None]
@@ -52,7 +49,6 @@ class _Running:
     restart_at: float | None = None
     ready: bool = False
     ready_pipe: int = -1
-    leaving: list[int] = field(default_factory=list)  # earlier processes that finish their transfers after a reload
 
 
 class Supervisor:
@@ -200,6 +196,7 @@ def _child(part: Part, user: pwd.struct_passwd | None, writing: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         privileges.become(user, part.name)
+        name_part(part.name)
         part.run(lambda: _tell(writing))
         status = 0
     except SystemExit as ended:

@@ -179,15 +179,14 @@ def _nowhere(giaddr: bytes, device: str) -> str:
 
 
 def _stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -> Silence | Register:
-    """A MAC that is nobody's. A known UUID changes nothing here: the registrar makes it that node's next interface."""
+    """A MAC that is nobody's. A known UUID changes nothing here: the registrar makes it that node's next interface; and it
+    is the registrar that asks a person where the discovery wants that."""
     discovery = view.discovery
     if discovery is None or now >= discovery.expires:
         return Silence("unknown, and no discovery is open")
     mac = packet.chaddr[:6]
     if discovery.mac is not None and mac != discovery.mac:
         return Silence("unknown, and the open discovery waits for another machine")
-    if discovery.confirm:
-        return Silence("unknown, and the open discovery asks a person first")
     request = options.read(packet)
     if request.message not in {MessageType.DISCOVER, None}:
         return Silence("unknown, and it does not begin with a DISCOVER")
@@ -199,7 +198,6 @@ def _stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) 
         Registration(
             mac=MacAddress(mac),
             network=network,
-            discovery=discovery.id,
             uuid=request.uuid,
             firmware=request.firmware,
             architecture=request.architecture,

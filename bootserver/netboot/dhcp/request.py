@@ -81,6 +81,13 @@ class DhcpRequest:
     vendor_class: str
 
     @property
+    def firmware_name(self) -> str | None:
+        """For people: ``UEFI_X64``, or the bare code of one that we have no loader for."""
+        if self.firmware is None:
+            return None if self.architecture is None else f"architecture {self.architecture}"
+        return self.firmware.name
+
+    @property
     def ipxe_http(self) -> bool:
         """An iPXE that fetches by HTTP."""
         return IPXE_HTTP in self.ipxe_features
@@ -167,15 +174,13 @@ def _ipxe_features(value: bytes | None) -> frozenset[int]:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A machine that an open discovery takes; :mod:`bootserver.cluster` makes it a node.
+    """A machine that an open discovery takes, or asks a person about; :mod:`bootserver.cluster.discovery` makes it a node.
 
     :ivar network: where it asked, so where its first interface is.
-    :ivar discovery: the number of the discovery that took it.
     """
 
     mac: MacAddress
     network: NetworkView
-    discovery: int
     uuid: bytes | None
     firmware: Firmware | None
     architecture: int | None

@@ -186,7 +186,7 @@ class DhcpServer:
         else:
             self.counters.unsent += 1
             return
-        detail = {**ready.detail, "why": answer.why} if answer.why else ready.detail
+        detail = {**ready.detail, "because": answer.why} if answer.why else ready.detail
         self._report(Event(answer.kind, self._clock, answer.node.name, answer.interface.mac, detail))
 
     def _hold_back(self, packet: wire.DhcpPacket, datagram: bytes, outcome: Silence | Register, link: Link) -> None:
@@ -200,30 +200,30 @@ class DhcpServer:
         # a while; and of those that nobody knows not too many at once.
         if outcome.kind is Kind.IGNORED and not self._sightings.is_news(mac, outcome.why, self._now, stranger=node is None):
             return
-        detail = {"why": outcome.why, "device": link.device}
+        detail = {"because": outcome.why, "device": link.device}
         if node is None and (vendor_class := packet.options.get(VENDOR_CLASS)):
             detail["vendor class"] = printable(vendor_class)
         self._report(Event(outcome.kind, self._clock, node, mac, detail))
 
-    def _wait_for(self, registration: Registration, datagram: bytes, link: Link) -> None:
+    def _wait_for(self, machine: Registration, datagram: bytes, link: Link) -> None:
         """Have a machine registered, and keep its request until the view knows it: its first offer then comes at once."""
-        waiting = self._waiting.get(registration.mac)
+        waiting = self._waiting.get(machine.mac)
         if waiting is None:
             if len(self._waiting) >= MAX_WAITING:
                 self.counters.silent += 1  # it asks again; and a flood of invented MACs registers no more than this
                 return
-            self._waiting[registration.mac] = _Waiting(datagram, link, self._now, self._now)
+            self._waiting[machine.mac] = _Waiting(datagram, link, self._now, self._now)
         else:
             waiting.datagram, waiting.link = datagram, link
             if self._now - waiting.asked < ASK_AGAIN:
                 return
             waiting.asked = self._now
         self.counters.registering += 1
-        if self._sightings.is_news(registration.mac, "registering", self._now):
-            firmware = registration.firmware.name if registration.firmware else None
-            detail = {"network": registration.network.name, "firmware": firmware, "vendor class": registration.vendor_class}
-            self._report(Event(Kind.SEEN, self._clock, None, registration.mac, detail))
-        self._register(registration)
+        if self._sightings.is_news(machine.mac, "registering", self._now):
+            firmware = None if machine.firmware is None else machine.firmware.name
+            detail = {"network": machine.network.name, "firmware": firmware, "vendor class": machine.vendor_class}
+            self._report(Event(Kind.SEEN, self._clock, None, machine.mac, detail))
+        self._register(machine)
 
     def _answer_waiting(self) -> None:
         known = [mac for mac in self._waiting if mac in self._view.by_mac]

@@ -19,6 +19,8 @@ from bootserver.netboot.dhcp.wire import DhcpPacket
 
 # https://ipxe.org/howto/dhcpd: 176 (no-pxedhcp) = 1. Without it iPXE waits 3 s for a proxyDHCP's offer.
 _NO_PROXY_WAIT: Final = b"\xb0\x01\x01"
+_ACK: Final = bytes((MessageType.ACK.value,))
+_TYPE_AT: Final = wire.OPTIONS_AT - wire.SNAME_AT + 2  # the first option's value, counted from ``sname``
 _FILE_FIELD: Final = 127  # octets; the 128th is the NUL that firmware looks for
 
 
@@ -84,7 +86,7 @@ def prepare(
     filename = boot.filename.encode() if boot else b""
     in_field = filename if len(filename) <= _FILE_FIELD else b""
     ahead = [
-        *([] if form is Form.BOOTP else [(options.SERVER_ID, network.frontend.packed)]),
+        *([] if form is Form.BOOTP else [(options.MESSAGE_TYPE, _ACK), (options.SERVER_ID, network.frontend.packed)]),
         *(_lease_options(network.lease_seconds) if form is Form.LEASE else []),
         *_address_options(network),
         *_boot_options(request, boot, filename, forced=bool(filename) and not in_field, frontend=network.frontend),
@@ -92,22 +94,15 @@ def prepare(
         *_echoes(packet, request, no_proxy_wait=no_proxy_wait),
     ]
 
-    def encode(*first: tuple[int, bytes]) -> bytes:
-        # A BOOTP client says nothing of its size and need not take more than any host does.
-        return wire.encode_tail(
-            [*first, *ahead],
-            file=in_field,
-            limit=size_limit(request.max_size),
-            relay_information=packet.options.get(wire.RELAY_INFORMATION),
-        ).octets
-
-    return Ready(
-        address=address.packed,
-        server=network.frontend.packed,
-        offer=encode((options.MESSAGE_TYPE, bytes((MessageType.OFFER.value,)))) if form is Form.LEASE else b"",
-        answer=encode() if form is Form.BOOTP else encode((options.MESSAGE_TYPE, bytes((MessageType.ACK.value,)))),
-        detail=_detail(address, request, boot),
-    )
+    octets = wire.encode_tail(
+        ahead,
+        file=in_field,
+        limit=size_limit(request.max_size),  # a BOOTP client says nothing of it, and gets what any host takes
+        relay_information=packet.options.get(wire.RELAY_INFORMATION),
+    ).octets
+    # An offer is an acknowledgement with another message type, which stands first.
+    offer = octets[:_TYPE_AT] + bytes((MessageType.OFFER.value,)) + octets[_TYPE_AT + 1 :] if form is Form.LEASE else b""
+    return Ready(address.packed, network.frontend.packed, offer, octets, _detail(address, request, boot))
 
 
 def size_limit(max_size: int | None) -> int:
@@ -184,8 +179,8 @@ def _detail(address: IPv4Address, request: DhcpRequest, boot: BootFile | None) -
     detail: dict[str, str | int | float | bool | None] = {"address": str(address)}
     if boot is not None:
         detail["file"] = boot.filename
-    if request.architecture is not None:
-        detail["firmware"] = request.firmware.name if request.firmware else f"architecture {request.architecture}"
+    if request.firmware_name is not None:
+        detail["firmware"] = request.firmware_name
     if request.is_ipxe:
         detail["ipxe"] = True
     return detail

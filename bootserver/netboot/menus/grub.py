@@ -1,6 +1,9 @@
-"""Menus for GRUB 2 (UEFI, and BIOS by its network image): the GNU GRUB manual, "Shell-like scripting" and "Commands".
+"""Menus for GRUB 2 (UEFI, and BIOS by its network image): the GNU GRUB manual 2.06, "Shell-like scripting" and "Commands".
 
-Words are put in single quotes, where GRUB interprets nothing (manual, section "Quoting").
+Words are put in single quotes, between which GRUB interprets nothing (manual, section "Quoting").
+
+A menu may need no module that is not in Debian's signed image: under Secure Boot GRUB is locked down and refuses to load
+any other ("prohibited by secure boot policy"), and ``insmod`` is true all the same.
 """
 
 from __future__ import annotations
@@ -9,79 +12,59 @@ import re
 
 from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, LocalDisk, Plan, Wait
 from bootserver.netboot.menus import MenuContext, Unencodable, console_line, shown, words
+from bootserver.values.firmware import Firmware
 
 LOADER = "GRUB"
 
-# The linux command puts backslashes before these when it makes the command line, so a kernel would see another value.
+# Printable ASCII without " ' and \, before which the linux command puts a backslash: the kernel would see another value.
 _ARGUMENT = re.compile(r"[!#-&(-\[\]-~]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:=/+%@~-]+")
 _PRINTABLE = re.compile(r"[ -~]*")
 
-EFI_LOADERS = (
-    "/EFI/debian/shimx64.efi",
-    "/EFI/BOOT/BOOTX64.EFI",
-)
+# A vendor's own loader goes before the one for removable media: that one may be a stick's, and shim's fallback there
+# resets the machine after making boot entries.
+_VENDORS = ("debian", "ubuntu", "rocky", "almalinux", "centos", "redhat", "fedora", "opensuse", "sles")
+_ARCHITECTURE = {Firmware.UEFI_IA32: "ia32", Firmware.UEFI_ARM64: "aa64"}
+
+
+def efi_loaders(firmware: Firmware) -> tuple[str, ...]:
+    """Where an installed system's loader is on an EFI system partition (UEFI 2.10, section 3.5.1.1), in order of trial."""
+    suffix = _ARCHITECTURE.get(firmware, "x64")
+    shims = tuple(f"/EFI/{vendor}/shim{suffix}.efi" for vendor in _VENDORS)
+    # grub-install without shim-signed writes grubx64.efi alone.
+    grubs = tuple(f"/EFI/{vendor}/grub{suffix}.efi" for vendor in _VENDORS)
+    return (*shims, *grubs, f"/EFI/BOOT/BOOT{suffix.upper()}.EFI", "/EFI/Microsoft/Boot/bootmgfw.efi")
 
 
 def quoted(word: str) -> str:
-    """A word of GRUB's scripting language."""
+    """A word of GRUB's scripting language.
+
+    :raises Unencodable: it holds what no single-quoted word can, such as a newline.
+    """
     if not _PRINTABLE.fullmatch(word):
         raise Unencodable(f"{word!r} can't be written in a GRUB menu")
     if _PLAIN.fullmatch(word):
         return word
-    return "'" + word.replace("'", "'\\''") + "'"
+    return "'" + word.replace("'", r"'\''") + "'"
 
 
-def _console(text: str) -> str:
-    return f"echo {quoted(shown(text))}"
+def stub() -> str:
+    """``grub.cfg``, as the signed GRUB asks for it: goes on to the menu for this platform and card.
 
-
-def _file(path: str, where: MenuContext) -> tuple[str, str]:
-    """How GRUB names a file: the device, and the path on it."""
-    if "://" not in path:
-        return "$from", "/" + path.lstrip("/")
-    scheme, _, rest = path.partition("://")
-    host, _, name = rest.partition("/")
-    if scheme not in {"http", "tftp"}:
-        raise Unencodable(f"GRUB can't fetch {path}: it takes http and tftp")
-    return quoted(f"({scheme},{host})"), "/" + name
-
-
-def _reference(path: str, where: MenuContext) -> str:
-    device, name = _file(path, where)
-    return device + quoted(name)
-
-
-def _menu(plan: Plan, where: MenuContext, *lines: str) -> str:
+    It does so for ever, so a menu that waits only has to end (``asking`` tells it), and a server that is away may come back.
+    """
     return "\n".join(
         [
-            'if [ -z "$menus" ]; then set menus="($root)"; fi',
-            _console(console_line(plan, where)),
-            *lines,
-            *_again(plan, where),
+            'set menus="($root)"',
+            "set asking=yes",
+            "while true; do",
+            # The MAC has colons here; turning them into dashes would take the regexp command.
+            '  source "$menus/grub/$grub_cpu-$grub_platform/grub.cfg-01-$net_default_mac"',
+            "  sleep 5",
+            "done",
             "",
         ]
     )
-
-
-def _from(where: MenuContext) -> list[str]:
-    """Where files come from, in ``$from``."""
-    tftp = f"set from={quoted(f'(tftp,{where.server})')}"
-    if not where.by_http:
-        return [tftp]
-    return [f"if insmod http; then set from={quoted(f'(http,{where.authority})')}; else {tftp}; fi"]
-
-
-def _again(plan: Plan, where: MenuContext) -> list[str]:
-    return [
-        f"sleep {plan.seconds if isinstance(plan, Wait) else 30}",
-        'if [ "$asking" != yes ]; then',
-        "  set asking=yes",
-        "  while true; do",
-        f"    if source $menus{quoted('/' + where.again)}; then true; else sleep 10; fi",
-        "  done",
-        "fi",
-    ]
 
 
 def render(plan: Plan, where: MenuContext) -> str:
@@ -91,32 +74,108 @@ def render(plan: Plan, where: MenuContext) -> str:
     """
     match plan:
         case LocalDisk():
-            return _menu(plan, where, *_local_disk(where))
+            return _menu(plan, where, *local_disk(where.firmware, where.name))
         case LinuxBoot():
-            arguments = map(quoted, words(plan.args, _ARGUMENT, LOADER))
-            lines = [*_from(where), " ".join(["linux", _reference(plan.kernel, where), *arguments])]
-            if plan.initrds:
-                lines.append(" ".join(["initrd", *(_reference(path, where) for path in plan.initrds)]))
-            return _menu(plan, where, *lines, "boot")
+            return _menu(plan, where, *_linux(plan, where))
         case FloppyBoot():
-            raise Unencodable(f"{plan.image} is a floppy image")
+            if where.firmware.is_uefi:
+                raise Unencodable(f"{plan.image} is a floppy image, and memdisk runs on BIOS only")
+            append = map(quoted, words(plan.args, _ARGUMENT, LOADER))
+            return _menu(
+                plan,
+                where,
+                *_from_each(
+                    where,
+                    # memdisk calls the BIOS: it wants the 16-bit boot protocol, which the linux command leaves behind.
+                    f"if {' '.join(['linux16', _file('memdisk'), *append])}; then",
+                    f"  if initrd16 {_file(plan.image)}; then boot; fi",
+                    "fi",
+                ),
+            )
         case EfiApplication():
-            return _menu(plan, where, *_from(where), "insmod chain", f"chainloader {_reference(plan.path, where)}", "boot")
+            if not where.firmware.is_uefi:
+                raise Unencodable(f"{plan.path} is a UEFI program, and this machine has a BIOS")
+            return _menu(plan, where, *_from_each(where, f"if chainloader {_file(plan.path)}; then boot; fi"))
         case Wait():
             return _menu(plan, where)
 
 
-def _local_disk(where: MenuContext) -> list[str]:
+def local_disk(firmware: Firmware, name: str) -> list[str]:
+    """Start what is installed on the machine's disks; falls through, and says so, where nothing is."""
+    nothing = _echo(f"{name}: no operating system found on the local disks")
+    if not firmware.is_uefi:
+        return ["set root=(hd0)", "if chainloader (hd0)+1; then boot; fi", nothing]
     return [
+        # Built into the signed image; a GRUB of another making may have to load them, and may fail to.
         "for module in part_gpt part_msdos fat chain regexp; do insmod $module; done",
-        f"for file in {' '.join(EFI_LOADERS)}; do",
+        f"for file in {' '.join(efi_loaders(firmware))}; do",
+        # Not by `search --file`: it prints an error for each file that is not there.
         "  for disk in (hd*,gpt*) (hd*,msdos*); do",
         '    if [ -f "$disk$file" ]; then',
-        '      echo "local disk: $disk$file"',
-        '      set root=$disk',
+        '      echo "starting $disk$file"',
+        # The program is told that it came from $root: shim looks there for its grubx64.efi, and without this found none.
+        '      set root="$disk"',
         '      if chainloader "$file"; then boot; fi',
         "    fi",
         "  done",
         "done",
-        _console(f"{where.name}: no operating system found on the local disks"),
+        # Not `exit`: OVMF opens its setup screen then, and stays there.
+        nothing,
     ]
+
+
+def _linux(plan: LinuxBoot, where: MenuContext) -> list[str]:
+    linux = " ".join(["linux", _file(plan.kernel), *map(quoted, words(plan.args, _ARGUMENT, LOADER))])
+    if not plan.initrds:
+        return _from_each(where, f"if {linux}; then boot; fi")
+    # Never boots without a ramdisk that failed to come: an installer's kernel would panic, where it can ask again.
+    initrd = " ".join(["initrd", *map(_file, plan.initrds)])
+    return _from_each(where, f"if {linux}; then", f"  if {initrd}; then boot; fi", "fi")
+
+
+def _menu(plan: Plan, where: MenuContext, *lines: str) -> str:
+    return "\n".join(
+        [
+            'if [ -z "$menus" ]; then set menus="($root)"; fi',
+            _echo(console_line(plan, where)),
+            *lines,
+            # Here whatever was to boot did not. A menu that is sourced by a loop ends; the first one of all is the loop, so
+            # that none is ever nested in another but once, however long a machine waits.
+            f"sleep {plan.seconds if isinstance(plan, Wait) else 30}",
+            'if [ "$asking" != yes ]; then',
+            "  set asking=yes",
+            "  while true; do",
+            f'    source "$menus"{quoted("/" + where.again)}',
+            "    sleep 5",
+            "  done",
+            "fi",
+            "",
+        ]
+    )
+
+
+def _echo(text: str) -> str:
+    return f"echo {quoted(shown(text))}"
+
+
+def _from_each(where: MenuContext, *lines: str) -> list[str]:
+    """Lines that boot from ``$files``, tried for each device that files may come from."""
+    devices = [quoted(f"(tftp,{where.server})")]
+    load = []
+    if where.by_http:
+        # Debian's signed image has no HTTP of its own, and can't load it under Secure Boot (lockdown=y). Whether it works is
+        # found out by fetching: insmod is true even where it failed, and `[ -f ... ]` lists folders, which no network has.
+        load = ['if [ "$lockdown" != y ]; then insmod http; fi']
+        devices.insert(0, quoted(f"(http,{where.authority})"))
+    return [*load, f"for files in {' '.join(devices)}; do", *(f"  {line}" for line in lines), "done"]
+
+
+def _file(path: str) -> str:
+    """How GRUB names a file."""
+    scheme, separator, rest = path.partition("://")
+    if not separator:
+        return f'"$files"{quoted("/" + path.lstrip("/"))}'
+    host, _, name = rest.partition("/")
+    if scheme not in {"http", "tftp"}:
+        raise Unencodable(f"GRUB can't fetch {path}: it takes http and tftp")
+    return quoted(f"({scheme},{host})/{name}")

@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 
 from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, LocalDisk, Plan, Wait
-from bootserver.netboot.menus import MenuContext, Unencodable, console_line, words
+from bootserver.netboot.menus import MenuContext, Unencodable, console_line, shown, words
+from bootserver.values.firmware import Firmware
 
 LOADER = "iPXE"
 
 # Printable ASCII without " # $ & ' ; < > \ ` { | }
 _ARGUMENT = re.compile(r"[!%()*+,./0-9:=?@A-Z\[\]^_a-z~-]+")
+
+
+_ARCHITECTURE = {Firmware.UEFI_IA32: "ia32", Firmware.UEFI_ARM64: "aa64"}
 
 
 def _word(word: str) -> str:
@@ -86,10 +90,36 @@ def _linux(plan: LinuxBoot, where: MenuContext) -> list[str]:
 
 
 def _local_disk(where: MenuContext) -> list[str]:
-    if where.firmware.is_uefi:
-        return ["exit 1"]
+    if not where.firmware.is_uefi:
+        return [
+            # Straight to the disk. `exit` gets there too, but only if it is the BIOS' next boot device, and 2 s later.
+            "sanboot --no-describe --drive 0x80 ||",
+            f"echo {shown(where.name)}: no operating system on the first disk, the BIOS tries its next boot device",
+            "exit",
+        ]
+    # Seen with OVMF and iPXE of 2019: sanboot knows SAN disks only ("No such device"); `exit` opens the setup screen, which
+    # stays; `exit 1` has the firmware try every other boot option, minutes of PXE over IPv6 and HTTP Boot, before the disk.
+    # A GRUB that does nothing but look for an installed system (placing.py makes it) starts it at once.
+    local = where.url(f"local{_ARCHITECTURE.get(where.firmware, 'x64')}.efi")
     return [
-        "sanboot --no-describe --drive 0x80 ||",
-        f"echo {where.name}: the first disk has no operating system, the BIOS tries its next boot device",
-        "exit",
+        f"chain {_word(local)} || exit 1",
+        f"echo {shown(where.name)}: no operating system found on the local disks, asking again",
     ]
+
+
+def stub() -> str:
+    """``autoexec.ipxe``, which iPXE's EFI builds look for beside themselves: goes on to the script for this card.
+
+    netX is the card that iPXE was loaded over; where it knows none (``goto``), the first one.
+    """
+    return "\n".join(
+        [
+            "#!ipxe",
+            ":again",
+            "isset ${netX/ip} || dhcp",
+            "chain --replace --autofree ipxe/${platform}-${buildarch}/01-${netX/mac:hexhyp} ||",
+            "sleep 10",
+            "goto again",
+            "",
+        ]
+    )

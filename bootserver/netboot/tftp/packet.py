@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from struct import Struct
 from typing import Final
 
@@ -210,15 +210,20 @@ class Agreed:
 
     :ivar timeout: seconds between retransmissions if the client asked for some, else None: by measured round trip.
     :ivar options: what is acknowledged; empty: no OACK, the transfer begins with DATA 1 (RFC 2347).
+    :ivar oack: the packet that acknowledges them; empty, too, if there are none.
     """
 
-    blksize: int
-    windowsize: int
-    timeout: int | None
-    options: Mapping[str, str]
+    blksize: int = DEFAULT_BLKSIZE
+    windowsize: int = 1
+    timeout: int | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    oack: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "oack", OptionsAck(self.options).encode() if self.options else b"")
 
 
-DEFAULTS: Final = Agreed(DEFAULT_BLKSIZE, 1, None, {})
+DEFAULTS: Final = Agreed()
 
 
 def negotiate(request: Request, size: int | None, *, max_windowsize: int, max_burst: int) -> Agreed:

@@ -25,7 +25,6 @@ from bootserver.netboot.tftp.packet import (
     Error,
     ErrorCode,
     Opcode,
-    OptionsAck,
     PacketError,
     decode,
 )
@@ -139,8 +138,8 @@ class Transfer:
 
         self.wire = self.awaited = _NOTHING
         self.count = 1
-        if agreed.options:
-            self.wire = OptionsAck(agreed.options).encode()
+        if agreed.oack:
+            self.wire = agreed.oack
             self.awaited = ACKS[0]
         else:
             self._send_blocks()

@@ -1,0 +1,239 @@
+"""What nodes are doing, read off their installs and events; nothing of it is stored."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from bootserver.cluster import attributes, boot_actions, journal
+from bootserver.cluster.actions import SHIPPED, BootAction
+from bootserver.cluster.boot import boot_plan
+from bootserver.cluster.change import Reader
+from bootserver.cluster.events import Event, Kind
+from bootserver.cluster.installs import LOCAL_DISK, Sources, resolve
+from bootserver.cluster.plan import Plan
+from bootserver.cluster.view import ApplianceView, InstallView, NodeView
+from bootserver.db.connection import Database
+from bootserver.db.rows import ApplianceRow, AttributeRow, BootActionRow, InstallRow, InstallState, InterfaceRow, NodeRow, Row
+from bootserver.errors import Refused
+from bootserver.values.firmware import Firmware
+from bootserver.values.secret import Secret
+
+R = TypeVar("R", bound=Row)
+
+MASK = "****"
+KINDS = (Kind.REGISTERED, Kind.EXCHANGED, Kind.PHASE, Kind.INSTALLED, Kind.FAILED, Kind.UP)
+"""The events that a state is read off; the newest one counts."""
+
+FEW = 500
+"""Up to so many nodes are asked for by name; for more, whole tables are read."""
+
+
+class State(enum.Enum):
+    """Where a node is on its way from a bare machine to work."""
+
+    NEW = "new"  # added by hand, and nothing was heard of it
+    DISCOVERED = "discovered"
+    ARMED = "armed"  # its next boot installs
+    WAITING = "waiting"  # it should install, and can't; `bootserver why` says what is missing
+    INSTALLING = "installing"
+    FAILED = "failed"
+    PARKED = "parked"  # its install was stopped by an alarm
+    INSTALLED = "installed"
+    UP = "up"
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """:ivar detail: the phase of an install, or why it does not go on."""
+
+    state: State
+    detail: str = ""
+
+    def __str__(self) -> str:
+        shown = self.detail if self.state is State.INSTALLING else ""
+        return f"{self.state.value} ({shown})" if shown else self.state.value
+
+
+def status(action: str | None, install: InstallRow | None, newest: Event | None) -> Status:
+    """A node's state.
+
+    :param action: the name of what it boots next, None for its disk.
+    :param newest: its newest event of KINDS.
+    """
+    kind = None if newest is None else newest.kind
+    why = "" if newest is None else str(newest.detail.get("why") or "")
+    if install is not None:
+        if install.state is InstallState.PARKED:
+            return Status(State.PARKED, install.parked or "")
+        if install.state is InstallState.ARMED:
+            return Status(State.ARMED)
+        if kind is Kind.FAILED:
+            return Status(State.FAILED, why)
+        return Status(State.INSTALLING, _phase(install, newest))
+    if action is not None and BootAction(action).installs:
+        return Status(State.WAITING, why if kind is Kind.FAILED else "its install is not armed")
+    match kind:
+        case None:
+            return Status(State.NEW)
+        case Kind.REGISTERED:
+            return Status(State.DISCOVERED)
+        case Kind.UP:
+            return Status(State.UP)
+        case Kind.INSTALLED:
+            return Status(State.INSTALLED)
+        case Kind.FAILED:
+            return Status(State.FAILED, why)
+        case _:  # an install began, and was called off by hand
+            return Status(State.DISCOVERED)
+
+
+def _phase(install: InstallRow, newest: Event | None) -> str:
+    if install.phase is None or newest is None or newest.kind is not Kind.PHASE:
+        return install.phase or "starting"
+    percent = newest.detail.get("percent")
+    return install.phase if percent is None else f"{install.phase} {percent:.0f}%"
+
+
+def newest_events(database: Database, nodes: Sequence[NodeRow]) -> dict[str, Event]:
+    """The event that each node's state is read off. :raises DatabaseError: the journal can't be read now."""
+    names = [node.name for node in nodes] if len(nodes) <= FEW else None
+    with database.read() as connection:
+        return {name: entry.event for name, entry in journal.latest(connection, KINDS, names).items()}
+
+
+def of_nodes(reader: Reader, kind: type[R], nodes: Sequence[NodeRow]) -> dict[int, list[R]]:
+    """Rows of a table with a ``node_id``, by that number: one query, however many nodes."""
+    if len(nodes) <= FEW:
+        names = {f"n{index}": node.id for index, node in enumerate(nodes)}
+        rows = reader.rows(kind, f"node_id IN ({', '.join(f':{name}' for name in names) or 'NULL'}) ORDER BY id", **names)
+    else:
+        rows = reader.rows(kind)
+    found: dict[int, list[R]] = {}
+    for row in rows:
+        found.setdefault(row.node_id, []).append(row)  # type: ignore[attr-defined]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a list of nodes shows of one."""
+
+    node: NodeRow
+    appliance: str
+    interfaces: Sequence[InterfaceRow]
+    install: InstallRow | None
+
+
+def facts(reader: Reader, nodes: Sequence[NodeRow]) -> list[Facts]:
+    """The facts of many nodes, by a handful of selects."""
+    appliances = {row.id: row.name for row in reader.rows(ApplianceRow)}
+    interfaces = of_nodes(reader, InterfaceRow, nodes)
+    installs = of_nodes(reader, InstallRow, nodes)
+    return [
+        Facts(node, appliances[node.appliance_id], interfaces.get(node.id, ()), next(iter(installs.get(node.id, ())), None))
+        for node in nodes
+    ]
+
+
+# -- what they boot ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What a node boots next.
+
+    :ivar because: where the action comes from.
+    :ivar source: what an install resolves to, or why it can't; empty where nothing is installed.
+    """
+
+    action: BootAction
+    because: str
+    source: str
+    resolved: bool
+
+
+class Nexts:
+    """What many nodes boot next, with each table read once."""
+
+    def __init__(self, reader: Reader) -> None:
+        rows = reader.rows(BootActionRow)
+        self._own = {(row.node_id, row.name): boot_actions.from_row(row) for row in rows}
+        self._sources = Sources.read(reader)
+        self._inheritance = attributes.Inheritance(reader.rows(AttributeRow))
+
+    def of(self, node: NodeRow) -> Next:
+        name = node.action or LOCAL_DISK
+        own, site = self._own.get((node.id, name)), self._own.get((None, name))
+        action = own or site or SHIPPED.get(name)
+        if action is None:
+            return Next(SHIPPED[LOCAL_DISK], f"there is no boot action {name!r} any more", "", False)
+        because = "nothing is set, so its disk" if node.action is None else "set for the node"
+        if own is not None:
+            because += ", an action of its own"
+        elif site is not None:
+            because += ", an action of this site"
+        if not action.installs:
+            return Next(action, because, "", True)
+        wanted = self._inheritance.of(node)
+        try:
+            resolved = resolve(action, wanted, self._sources)
+        except Refused as error:
+            return Next(action, because, str(error), False)
+        if action.kernel is not None:
+            return Next(resolved, because, f"kernel {action.kernel}", True)
+        kind = "image" if wanted.get("image") else "distribution"
+        return Next(resolved, because, f"{kind} {wanted[kind]}", True)
+
+
+def plan(
+    node: NodeRow, following: Next, install: InstallRow | None, appliance: ApplianceRow, firmware: Firmware, frontend_url: str
+) -> Plan:
+    """What the node's boot menu says, the ticket masked: the same decision as the data path's."""
+    view = NodeView(
+        node.id,
+        node.name,
+        ApplianceView(appliance.id, appliance.name, appliance.installs),
+        node.rack,
+        node.rank,
+        None,
+        (),
+        {},
+        following.action,
+        None if install is None else InstallView(install.id, Secret(MASK), install.parked),
+        None if following.resolved else following.source or following.because,
+    )
+    return boot_plan(view, firmware, frontend_url=lambda _: frontend_url, ticket=lambda _: MASK)
+
+
+def frontend_url(address: IPv4Address, port: int) -> str:
+    """Where nodes reach the frontend, as their menus say it."""
+    return f"http://{address}{'' if port == 80 else f':{port}'}/"
+
+
+# -- attributes, and where they come from ------------------------------------------------------------------------
+
+
+class Origins:
+    """Where the attributes of many nodes come from; :func:`bootserver.cluster.attributes.why` is for one."""
+
+    def __init__(self, rows: Sequence[AttributeRow], appliances: Mapping[int, str]) -> None:
+        self._appliances = appliances
+        self._rows: dict[tuple[str, int], dict[str, str]] = {}
+        for row in rows:
+            self._rows.setdefault((row.scope.value, row.owner), {})[row.key] = row.value
+
+    def of(self, node: NodeRow) -> dict[str, tuple[str, str]]:
+        """Key: (value, where from), sorted by key."""
+        found: dict[str, tuple[str, str]] = {}
+        for place, name in (
+            (("global", 0), "global"),
+            (("appliance", node.appliance_id), f"appliance {self._appliances.get(node.appliance_id)}"),
+            (("rack", node.rack), f"rack {node.rack}"),
+            (("node", node.id), f"node {node.name}"),
+        ):
+            found.update((key, (value, name)) for key, value in self._rows.get(place, {}).items())
+        return dict(sorted(found.items()))

@@ -1,0 +1,289 @@
+"""The parts of the service: what each process is made of, put together from the rooms below.
+
+recorder
+    writes down events and registers machines (:mod:`bootserver.service.recorder`).
+dhcp
+    one process: every worker would get a copy of each broadcast, and all would answer.
+tftp-0, tftp-1 ...
+    share the port (``SO_REUSEPORT``), one for each processor.
+web
+    Flask under gunicorn, which has workers of its own.
+
+All run as the service's user; the supervisor opened their sockets.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from bootserver import data
+from bootserver.cluster import tickets
+from bootserver.cluster.boot import boot_plan
+from bootserver.cluster.discovery import Machine
+from bootserver.cluster.events import Event, Kind
+from bootserver.cluster.keeper import ViewKeeper
+from bootserver.cluster.plan import Plan
+from bootserver.cluster.reporting import PipeReporter
+from bootserver.cluster.view import InstallView, InterfaceView, NodeView
+from bootserver.config import Config, DhcpMode
+from bootserver.db.backup import backup, backup_path
+from bootserver.db.connection import Databases, SqliteDatabase, open_databases
+from bootserver.netboot import loaders
+from bootserver.netboot.dhcp.advertise import Advertiser
+from bootserver.netboot.dhcp.answer import Responder
+from bootserver.netboot.dhcp.link import Link
+from bootserver.netboot.dhcp.request import DhcpRequest, Registration
+from bootserver.netboot.dhcp.server import DhcpServer
+from bootserver.netboot.dhcp.tail import BootFile
+from bootserver.netboot.files import FileStore
+from bootserver.netboot.resolver import Resolver
+from bootserver.netboot.tftp.server import TftpLimits, TftpServer, TransferEnd
+from bootserver.netboot.tftp.transfer import Outcome
+from bootserver.service.recorder import Recorder
+from bootserver.service.supervisor import GRACE_SECONDS, Part, Ready
+from bootserver.values.firmware import Firmware
+
+logger = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Sockets:
+    """What the supervisor opened. :ivar tftp: those of each worker. :ivar pipe: reports, reading and writing end."""
+
+    pipe: tuple[int, int]
+    http: socket.socket
+    tftp: Sequence[Sequence[socket.socket]]
+    dhcp: Sequence[Link]
+    advertisers: Sequence[Advertiser]
+
+
+def make_parts(config: Config, sockets: Sockets) -> list[Part]:
+    """All parts that a configuration asks for."""
+    parts = [Part("recorder", partial(_recorder, config, sockets))]
+    if config.dhcp.mode is DhcpMode.SERVER:
+        parts.append(Part("dhcp", partial(_dhcp, config, sockets)))
+    parts += [Part(f"tftp-{number}", partial(_tftp, config, sockets, each)) for number, each in enumerate(sockets.tftp)]
+    parts.append(Part("web", partial(_web, config, sockets)))
+    return parts
+
+
+# -- what several parts have -------------------------------------------------------------------------------------
+
+
+class _Core:
+    """A process's own view, and its way to report."""
+
+    def __init__(self, config: Config, sockets: Sockets) -> None:
+        self.databases: Databases = open_databases(config)
+        cluster = self.databases.cluster
+        copy = SqliteDatabase(backup_path(cluster)) if isinstance(cluster, SqliteDatabase) else None
+        self.keeper = ViewKeeper(cluster, config.dhcp.lease_seconds, copy)
+        self.reporter = PipeReporter(sockets.pipe[1])
+        self.keeper.start()
+        # What was imported and loaded so far is never garbage: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+
+
+def _plan(config: Config) -> Callable[[NodeView | None, Firmware], Plan]:
+    port = "" if config.http.port == 80 else f":{config.http.port}"
+
+    def frontend_url(node: NodeView) -> str:
+        address = node.interfaces[0].network.frontend if node.interfaces else config.network.address
+        return f"http://{address}{port}/"
+
+    def ticket(install: InstallView) -> str:
+        return tickets.make(install.id, install.secret, time.time())
+
+    def plan(node: NodeView | None, firmware: Firmware) -> Plan:
+        return boot_plan(node, firmware, frontend_url=frontend_url, ticket=ticket)
+
+    return plan
+
+
+def _resolver(config: Config, core: _Core, files: FileStore) -> Resolver:
+    return Resolver(
+        lambda: core.keeper.view,
+        _plan(config),
+        files,
+        frontend=config.network.address,
+        http_port=config.http.port,
+        by_http=config.http.boot_files,
+    )
+
+
+def _on_terminate(stop: Callable[[], object]) -> None:
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    signal.signal(signal.SIGTERM, handler)
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------
+
+
+def _recorder(config: Config, sockets: Sockets, ready: Ready) -> None:
+    core = _Core(config, sockets)
+    cluster = core.databases.cluster
+    copy = partial(backup, cluster) if isinstance(cluster, SqliteDatabase) else None
+    recorder = Recorder(sockets.pipe[0], core.databases, core.keeper, config.database.keep_events_days, copy)
+    _on_terminate(recorder.stop)
+    ready()
+    recorder.run()
+
+
+def _dhcp(config: Config, sockets: Sockets, ready: Ready) -> None:
+    core = _Core(config, sockets)
+    supplied = _Supplied(config.frontend.tftpboot)
+
+    def boot_file(node: NodeView, interface: InterfaceView, request: DhcpRequest) -> BootFile | None:
+        return _boot_file(config, supplied, node, interface, request)
+
+    def register(found: Registration) -> None:
+        firmware = None if found.firmware is None else found.firmware.name
+        core.reporter.register(Machine(found.mac, found.uuid, found.network.name, found.netboots, firmware))
+
+    server = DhcpServer(
+        sockets.dhcp,
+        lambda: core.keeper.view,
+        Responder(boot_file, no_proxy_wait=config.dhcp.no_proxy_wait),
+        core.reporter,
+        register,
+        advertisers=sockets.advertisers,
+        on_tick=core.reporter.flush,
+    )
+    _on_terminate(server.stop)
+    ready()
+    server.serve()
+    core.reporter.flush()
+
+
+class _Supplied:
+    """The names that are in place below ``tftpboot`` now."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (self._root / name).is_file()
+
+
+def _boot_file(
+    config: Config, supplied: _Supplied, node: NodeView, interface: InterfaceView, request: DhcpRequest
+) -> BootFile | None:
+    if not node.appliance.installs:
+        return None
+    try:
+        chosen = loaders.boot_file(
+            node.attributes,
+            request.firmware or Firmware.BIOS,
+            mac=request.mac,
+            is_ipxe=request.is_ipxe,
+            ipxe_http=request.ipxe_http,
+            frontend=interface.network.frontend,
+            http_port=config.http.port,
+            by_http=config.http.boot_files,
+            supplied=supplied,
+        )
+    except loaders.NoLoader as error:
+        logger.warning("node=%s gets no boot file: %s", node.name, error)
+        return None
+    http_boot = request.firmware is not None and request.firmware.is_http and not request.is_ipxe
+    return BootFile(chosen, url="://" in chosen, http_boot=http_boot)
+
+
+def _tftp(config: Config, sockets: Sockets, listeners: Sequence[socket.socket], ready: Ready) -> None:
+    core = _Core(config, sockets)
+    files = FileStore(config.frontend.tftpboot)
+    limits = TftpLimits(
+        transfers=config.tftp.max_transfers,
+        transfers_per_client=config.tftp.max_per_client,
+        windowsize=config.tftp.max_window,
+    )
+    server = TftpServer(
+        listeners, _resolver(config, core, files), files, lambda end: _report_transfer(core.reporter, end), limits
+    )
+    server.add_tick(core.reporter.flush, FLUSH_SECONDS)
+    _on_terminate(lambda: server.stop(GRACE_SECONDS))
+    ready()
+    server.run()
+    core.reporter.flush()
+
+
+_NO_EVENT = frozenset({Outcome.PROBED, Outcome.MISSING, Outcome.REFUSED})
+"""Firmware probes sizes and asks for many files that need not be there: that is how it works, and no news."""
+
+
+def _report_transfer(reporter: PipeReporter, end: TransferEnd) -> None:
+    if end.outcome in _NO_EVENT:
+        return
+    content = end.content
+    detail: dict[str, str | int | float | bool | None] = {
+        "path": end.path[:200].lstrip("/"),
+        "bytes": end.sent,
+        "seconds": round(end.seconds, 3),
+        "by": "tftp",
+        "from": str(end.address),
+    }
+    if end.outcome is Outcome.DENIED:
+        reporter.report(Event(Kind.DENIED, time.time(), detail=detail | {"why": end.why, "status": 403}))
+        return
+    if content is None:
+        return
+    kind = content.what.value
+    if end.outcome is not Outcome.SENT:
+        kind = Kind.NOT_SENT
+        detail["why"] = end.why
+    if end.retransmissions:
+        detail["retransmissions"] = end.retransmissions
+    reporter.report(Event(kind, time.time(), content.node, content.mac, detail))
+
+
+def _web(config: Config, sockets: Sockets, ready: Ready) -> None:
+    # Imported in this process alone: the others need neither Flask nor gunicorn.
+    from bootserver.service.web_server import WebServer
+    from bootserver.web.app import Site, create_app
+
+    def application() -> object:
+        core = _Core(config, sockets)
+        files = FileStore(config.frontend.tftpboot)
+        _flush_always(core.reporter)
+        return create_app(
+            Site(
+                keeper=core.keeper,
+                databases=core.databases,
+                resolve=_resolver(config, core, files),
+                files=files,
+                reporter=core.reporter,
+                templates=(config.frontend.state / "kickstart", data.folder("kickstart")),
+                ticket_seconds=config.install.ticket_seconds,
+                behind_nginx=config.http.behind_nginx,
+            )
+        )
+
+    WebServer(application, sockets.http.fileno(), config.http.workers, config.http.threads, ready).run()
+
+
+def _flush_always(reporter: PipeReporter) -> None:
+    def flush() -> None:
+        while True:
+            time.sleep(FLUSH_SECONDS)
+            reporter.flush()
+
+    threading.Thread(target=flush, name="reports", daemon=True).start()
+    # A worker that ends says what it still knows.
+    import atexit
+
+    atexit.register(reporter.flush)

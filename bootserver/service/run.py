@@ -1,0 +1,145 @@
+"""`bootserver serve`: opens what needs root, then supervises parts that don't."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Protocol, TypeVar, cast
+
+from bootserver import config as configuration
+from bootserver.cluster.change import open_reader
+from bootserver.cluster.reporting import make_pipe
+from bootserver.config import Config, DhcpMode
+from bootserver.db.connection import DatabaseError, open_databases
+from bootserver.db.rows import NetworkRow
+from bootserver.errors import BootserverError, Unavailable
+from bootserver.netboot.dhcp.advertise import Advertiser, open_advertiser
+from bootserver.netboot.dhcp.link import Link, open_link
+from bootserver.service import privileges, sockets
+from bootserver.service.parts import Sockets, make_parts
+from bootserver.service.supervisor import Part, Supervisor
+
+logger = logging.getLogger(__name__)
+
+
+def serve(config: Config) -> int:
+    """Until SIGTERM. :returns: the exit status.
+
+    :raises BootserverError: something that it needs at the start is not there: a port, the state directory, the user.
+    """
+    if not config.frontend.tftpboot.is_dir():
+        raise Unavailable(f"{config.frontend.tftpboot} is not there: run `bootserver init`")
+    user = privileges.account(config.frontend.user)
+    privileges.check_reach(user, config.frontend.state)
+    opener = _Opener()
+    parts = make_parts(config, opener.open(config))
+    pid_file = config.frontend.run / "bootserver.pid"
+    pid_file.parent.mkdir(mode=0o755, exist_ok=True)
+    pid_file.write_text(f"{os.getpid()}\n")
+    try:
+        return Supervisor(parts, user, lambda: _reload(config, opener)).run()
+    finally:
+        pid_file.unlink(missing_ok=True)
+
+
+def _reload(old: Config, opener: _Opener) -> list[Part] | None:
+    """The parts of the configuration as it is now; None if it can't be used, and the service goes on as it was."""
+    try:
+        config = configuration.load(old.path)
+        if config.frontend != old.frontend:
+            raise BootserverError("[frontend] changes with a restart, not with a reload")
+        return make_parts(config, opener.open(config))
+    except BootserverError as error:
+        logger.error("not reloaded, the service goes on as it was: %s", error)
+        return None
+
+
+class _Opener:
+    """Opens sockets, and keeps those that the next configuration wants too: what waits in them is not lost."""
+
+    def __init__(self) -> None:
+        self._pipe = make_pipe()
+        self._open: dict[str, Closable] = {}
+
+    def open(self, config: Config) -> Sockets:
+        """:raises Unavailable: a port is taken; what was open stays open."""
+        wanted = _Wanted(self._open)
+        try:
+            opened = self._all(config, wanted)
+        except BootserverError:
+            wanted.close_new()
+            raise
+        wanted.close_old()
+        self._open = wanted.kept
+        return opened
+
+    def _all(self, config: Config, wanted: _Wanted) -> Sockets:
+        where, port = config.path, config.tftp.port
+        workers = range(config.tftp.workers or os.cpu_count() or 1)
+        tftp = [wanted.get(f"tftp {port} {number}", lambda: sockets.tftp(port, f"tftp.port in {where}")) for number in workers]
+        http = wanted.get(f"http {config.http.port}", lambda: sockets.http(config.http.port, f"http.port in {where}"))
+        links: list[Link] = []
+        advertisers: list[Advertiser] = []
+        for device in _devices(config) if config.dhcp.mode is DhcpMode.SERVER else ():
+            links.append(wanted.get(f"dhcp {config.dhcp.port} {device}", partial(_link, device, config)))
+            if config.network.router_advertisement:
+                advertisers.append(wanted.get(f"advertiser {device}", partial(open_advertiser, device)))
+        return Sockets(self._pipe, http, tftp, links, advertisers)
+
+
+class Closable(Protocol):
+    """A socket, or what holds some."""
+
+    def close(self) -> object: ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class _Wanted:
+    """What is wanted now: taken over from what is open, or opened."""
+
+    def __init__(self, before: Mapping[str, Closable]) -> None:
+        self.kept: dict[str, Closable] = {}
+        self._before = before
+
+    def get(self, name: str, make: Callable[[], C]) -> C:
+        if name not in self._before:
+            self.kept[name] = made = make()
+            return made
+        self.kept[name] = old = self._before[name]
+        return cast("C", old)  # the name says what it is
+
+    def close_new(self) -> None:
+        for name in self.kept.keys() - self._before.keys():
+            self.kept[name].close()
+
+    def close_old(self) -> None:
+        for name in self._before.keys() - self.kept.keys():
+            self._before[name].close()
+
+
+def _devices(config: Config) -> list[str]:
+    """The frontend's interfaces on the cluster's networks; the configured one first, and alone if the database is away."""
+    devices = [config.network.interface]
+    try:
+        with open_reader(open_databases(config).cluster) as reader:
+            devices += [row.device for row in reader.rows(NetworkRow) if row.device]
+    except DatabaseError as error:
+        logger.error("further networks are not served: %s", error)
+    return list(dict.fromkeys(devices))
+
+
+def _link(device: str, config: Config) -> Link:
+    try:
+        return open_link(device, config.dhcp.port)
+    except Unavailable as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError):
+            raise sockets.taken(
+                cause, socket.SOCK_DGRAM, config.dhcp.port, f"DHCP on {device}", f"dhcp.mode in {config.path}"
+            ) from cause
+        raise

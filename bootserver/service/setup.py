@@ -1,0 +1,208 @@
+"""Makes this machine a frontend: configuration, user, folders, databases, boot loaders. Can be run again at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+from typing import Any
+
+from bootserver import config as configuration
+from bootserver.cluster import seed
+from bootserver.cluster.change import open_change
+from bootserver.config import Config
+from bootserver.db.connection import open_databases
+from bootserver.db.migrate import migrate
+from bootserver.errors import Refused, Unavailable, UsageError
+from bootserver.netboot.placing import place_loaders
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What ``init`` was told; the rest it finds out."""
+
+    interface: str | None = None
+    state: Path | None = None
+    user: str | None = None
+    domain: str | None = None
+
+
+def initialise(path: Path, wishes: Wishes, say: Say) -> Config:
+    """Do what is not done yet.
+
+    :param path: the configuration.
+    :param say: told each step.
+    :raises BootserverError: a step can't be done; those before it are, and running it again goes on from there.
+    """
+    config = _configuration(path, wishes, say)
+    owner = _user(config.frontend.user, config.frontend.state, say)
+    _folders(config, owner)
+    migrate(config)
+    with open_change(open_databases(config).cluster, "init", f"init --interface {config.network.interface}") as change:
+        seed.seed(change, config)
+    say(f"database up to date: {config.database.url or config.frontend.state / 'db'}")
+    if owner is not None and not config.database.url:
+        for file in (config.frontend.state / "db").iterdir():
+            os.chown(file, owner.pw_uid, owner.pw_gid)
+    _loaders(config, say)
+    return config
+
+
+# -- configuration -----------------------------------------------------------------------------------------------
+
+
+def _configuration(path: Path, wishes: Wishes, say: Say) -> Config:
+    if path.exists():
+        config = configuration.load(path)
+        _agree(path, "network.interface", config.network.interface, wishes.interface)
+        _agree(path, "frontend.state", config.frontend.state, wishes.state)
+        _agree(path, "frontend.user", config.frontend.user, wishes.user)
+        _agree(path, "frontend.domain", config.frontend.domain, wishes.domain)
+        say(f"configuration kept: {path}")
+        return config
+    interface, address = _choose(wishes.interface)
+    defaults = Config()
+    text = f"""\
+# bootserver's configuration. What is not written here has its default; docs/reference/configuration.md lists every key.
+[frontend]
+name = "frontend"
+domain = "{wishes.domain or defaults.frontend.domain}"
+state = "{wishes.state or defaults.frontend.state}"
+user = "{wishes.user or defaults.frontend.user}"
+
+[network]
+interface = "{interface}"
+address = "{address.ip}"
+subnet = "{address.network}"
+
+[dhcp]
+mode = "server"
+"""
+    config = configuration.parse(text, path)  # refuses what was typed wrongly before anything is written
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(path.name + ".new")
+        aside.write_text(text)
+        aside.replace(path)
+    except OSError as error:
+        raise Unavailable(
+            f"{path} can't be written ({error.strerror}): run it as root, or name another file with --config"
+        ) from error
+    say(f"configuration written: {path} (interface {interface}, address {address.ip}, subnet {address.network})")
+    return config
+
+
+def _agree(path: Path, key: str, is_now: object, wished: object) -> None:
+    if wished is not None and str(wished) != str(is_now):
+        raise Refused(f"{path} says {key} = {str(is_now)!r}, not {str(wished)!r}: edit it there, and run init again")
+
+
+def _choose(wished: str | None) -> tuple[str, IPv4Interface]:
+    """The interface that nodes are on, and its address."""
+    candidates = _interfaces()
+    if wished is not None:
+        if wished not in candidates:
+            raise UsageError(f"there is no interface {wished!r} with an IPv4 address; there are {_list(candidates)}")
+        return wished, candidates[wished]
+    outside = _default_route_interface()
+    inside = {name: address for name, address in candidates.items() if name != outside} or candidates
+    if len(inside) != 1:
+        raise UsageError(f"which interface are the nodes on? --interface NAME; there are {_list(candidates)}")
+    return next(iter(inside.items()))
+
+
+def _interfaces() -> dict[str, IPv4Interface]:
+    """Interfaces with an IPv4 address, loopback left out."""
+    found = {}
+    for link in _ip("-4", "addr", "show"):
+        for each in link.get("addr_info", ()):
+            if "LOOPBACK" not in link["flags"] and each.get("scope") == "global" and link["ifname"] not in found:
+                found[link["ifname"]] = IPv4Interface(f"{each['local']}/{each['prefixlen']}")
+    return found
+
+
+def _default_route_interface() -> str | None:
+    return next((route.get("dev") for route in _ip("-4", "route", "show", "default")), None)
+
+
+def _ip(*words: str) -> list[dict[str, Any]]:  # what iproute2 prints as JSON
+    if shutil.which("ip") is None:
+        raise Unavailable("the program `ip` is not there: install the package iproute2")
+    output = subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=False).stdout
+    return json.loads(output or "[]")  # type: ignore[no-any-return]
+
+
+def _list(candidates: dict[str, IPv4Interface]) -> str:
+    return ", ".join(f"{name} ({address})" for name, address in candidates.items()) or "none"
+
+
+# -- user and folders --------------------------------------------------------------------------------------------
+
+
+def _user(name: str, home: Path, say: Say) -> pwd.struct_passwd | None:
+    """Who the service runs as; made if need be. None where we are no root: the service stays who it is."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        pass
+    made = subprocess.run(
+        [
+            "useradd",
+            "--system",
+            "--user-group",
+            "--no-create-home",
+            "--home-dir",
+            str(home),
+            "--shell",
+            "/usr/sbin/nologin",
+            name,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise Unavailable(f"user {name!r} can't be made: {made.stderr.strip()}")
+    say(f"user made: {name}")
+    return pwd.getpwnam(name)
+
+
+def _folders(config: Config, owner: pwd.struct_passwd | None) -> None:
+    """What is served is root's; what the service writes is the service's."""
+    state = config.frontend.state
+    try:
+        for folder, mode in (
+            (state, 0o755),
+            (config.frontend.tftpboot, 0o755),
+            (state / "kickstart", 0o755),
+            (state / "db", 0o700),
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(mode)
+        config.frontend.run.mkdir(exist_ok=True)
+        if owner is not None:
+            os.chown(state / "db", owner.pw_uid, owner.pw_gid)
+    except OSError as error:
+        raise Unavailable(f"{error.filename} can't be made: {error.strerror}") from error
+
+
+def _loaders(config: Config, say: Say) -> None:
+    try:
+        report = place_loaders(config.frontend.tftpboot)
+    except OSError as error:
+        raise Unavailable(f"{error.filename} can't be written: {error.strerror}") from error
+    say(f"boot loaders: {len(report.placed)} placed, {len(report.up_to_date)} up to date, {len(report.missing)} missing")
+    for lacking in report.missing:
+        say(f"  missing: {lacking.name} (package {lacking.package}): {lacking.why}")
+    if report.missing:
+        say(f"  install them, then run init again: apt-get install {' '.join(report.packages)}")
