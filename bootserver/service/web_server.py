@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.config import KNOWN_SETTINGS as _SETTINGS
 
 from bootserver.service.supervisor import GRACE_SECONDS
 
+_KNOWN = frozenset(setting.name for setting in _SETTINGS)  # newer releases have more of them
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  # gunicorn's heartbeat file; on a slow disk it would look dead
 
 
@@ -40,6 +42,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "warning",
             "worker_tmp_dir": str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else tempfile.gettempdir(),
             "proc_name": "bootserver-web",
+            # Its administrators' socket: the supervisor is who starts and stops here.
+            **({"control_socket_disable": True} if "control_socket_disable" in _KNOWN else {}),
             "post_worker_init": lambda _worker: ready(),
             # A slow node sends its request in one packet: who takes longer than this is no node.
             "limit_request_line": 2048,
