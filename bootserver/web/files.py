@@ -18,7 +18,7 @@ from werkzeug.wsgi import wrap_file
 
 from bootserver.cluster.events import Detail, Event, Kind, Reporter
 from bootserver.netboot.content import Content, Denied, Missing
-from bootserver.web.app import Site, client_address, plain
+from bootserver.web.site import Site, client_address, plain
 
 ACCELERATED = "/bootserver-files/"
 """nginx' internal location of tftpboot (systemd/nginx-bootserver.conf)."""
@@ -114,16 +114,26 @@ class _SentFile:
         self._reporter, self._content, self._path, self._address = reporter, content, path, address
         self._connection: socket.socket | None = request.environ.get("gunicorn.socket")
         self._began = time.monotonic()
-        # The file's own methods: gunicorn's sendfile looks for them.
-        self.fileno, self.read, self.seek, self.tell = self._file.fileno, self._file.read, self._file.seek, self._file.tell
+        self._sent = 0
+        self.fileno, self.tell = self._file.fileno, self._file.tell
 
     def seekable(self) -> bool:
         return True
 
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size) or b""
+        self._sent += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        # socket.sendfile says by this how far it came (gunicorn then moves the descriptor itself back to the beginning).
+        self._sent = self._file.seek(offset, whence)
+        return self._sent
+
     def close(self) -> None:
         if self._file.closed:
             return
-        sent = self._file.tell()
+        sent = self._sent
         self._file.close()
         if self.whole:
             arrived = sent == self._size and self._acknowledged()

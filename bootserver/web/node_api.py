@@ -37,7 +37,7 @@ from bootserver.cluster.view import InterfaceView, NodeView
 from bootserver.db.rows import InstallRow, NodeRow
 from bootserver.install import render
 from bootserver.values.secret import Secret
-from bootserver.web.app import Site, client_address, plain
+from bootserver.web.site import Site, client_address, plain
 
 _SESSION_KINDS = {"script": Kind.SCRIPT_SENT, "kickstart": Kind.KICKSTART_SENT}
 MAX_MESSAGE = 300
