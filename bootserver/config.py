@@ -117,14 +117,21 @@ class Tftp:
 class Http:
     """:ivar threads: of each worker; more than the nodes that download at once (a slow download holds one).
     :ivar boot_files: iPXE and GRUB fetch kernels and ramdisks by HTTP, which is faster than TFTP.
+    :ivar public_port: the port in URLs that nodes are given, where a proxy is in front; 0: the same as `port`.
     :ivar behind_nginx: files are handed to nginx by X-Accel-Redirect, and X-Real-IP is believed of a proxy on loopback.
     """
 
     port: int = _setting(80, _port)
+    public_port: int = _setting(0, _between(0, 65535))
     workers: int = _setting(1, _between(1, 64))
     threads: int = _setting(1200, _between(4, 20000))
     boot_files: bool = True
     behind_nginx: bool = False
+
+    @property
+    def seen_port(self) -> int:
+        """Where nodes reach the server."""
+        return self.public_port or self.port
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +264,6 @@ def _line(text: str, section: str, key: str | None) -> int:
             current = header.group(1)
             if key is None and current == section:
                 return number
-        elif key is not None and current == section and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
+        elif key is not None and current == section and re.match(rf'\s*["\']?{re.escape(key)}["\']?\s*=', line):
             return number
     return 1

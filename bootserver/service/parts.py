@@ -98,7 +98,7 @@ class _Core:
 
 
 def _plan(config: Config) -> Callable[[NodeView | None, Firmware], Plan]:
-    port = "" if config.http.port == 80 else f":{config.http.port}"
+    port = "" if config.http.seen_port == 80 else f":{config.http.seen_port}"
 
     def frontend_url(node: NodeView) -> str:
         address = node.interfaces[0].network.frontend if node.interfaces else config.network.address
@@ -119,7 +119,7 @@ def _resolver(config: Config, core: _Core, files: FileStore) -> Resolver:
         _plan(config),
         files,
         frontend=config.network.address,
-        http_port=config.http.port,
+        http_port=config.http.seen_port,
         by_http=config.http.boot_files,
     )
 
@@ -193,7 +193,7 @@ def _boot_file(
             is_ipxe=request.is_ipxe,
             ipxe_http=request.ipxe_http,
             frontend=interface.network.frontend,
-            http_port=config.http.port,
+            http_port=config.http.seen_port,
             by_http=config.http.boot_files,
             supplied=supplied,
         )
@@ -254,7 +254,8 @@ def _report_transfer(reporter: PipeReporter, end: TransferEnd) -> None:
 def _web(config: Config, sockets: Sockets, ready: Ready) -> None:
     # Imported in this process alone: the others need neither Flask nor gunicorn.
     from bootserver.service.web_server import WebServer
-    from bootserver.web.app import Site, create_app
+    from bootserver.web.app import create_app
+    from bootserver.web.site import Site
 
     def application() -> object:
         core = _Core(config, sockets)
