@@ -118,7 +118,8 @@ class Http:
     """:ivar threads: of each worker; more than the nodes that download at once (a slow download holds one).
     :ivar boot_files: iPXE and GRUB fetch kernels and ramdisks by HTTP, which is faster than TFTP.
     :ivar public_port: the port in URLs that nodes are given, where a proxy is in front; 0: the same as `port`.
-    :ivar behind_nginx: files are handed to nginx by X-Accel-Redirect, and X-Real-IP is believed of a proxy on loopback.
+    :ivar behind_nginx: nginx serves files and says so on a socket, and X-Real-IP is believed of a proxy on loopback.
+    :ivar nginx_group: who nginx' workers are.
     """
 
     port: int = _setting(80, _port)
@@ -127,6 +128,7 @@ class Http:
     threads: int = _setting(1200, _between(4, 20000))
     boot_files: bool = True
     behind_nginx: bool = False
+    nginx_group: str = "www-data"
 
     @property
     def seen_port(self) -> int:

@@ -49,6 +49,7 @@ from bootserver.netboot.files import FileStore
 from bootserver.netboot.resolver import Resolver
 from bootserver.netboot.tftp.server import TftpLimits, TftpServer, TransferEnd
 from bootserver.netboot.tftp.transfer import Outcome
+from bootserver.service import nginx_log
 from bootserver.service.recorder import Recorder
 from bootserver.service.supervisor import GRACE_SECONDS, Part, Ready
 from bootserver.values.firmware import Firmware
@@ -60,13 +61,19 @@ FLUSH_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Sockets:
-    """What the supervisor opened. :ivar tftp: those of each worker. :ivar pipe: reports, reading and writing end."""
+    """What the supervisor opened.
+
+    :ivar pipe: reports, reading and writing end.
+    :ivar tftp: those of each worker.
+    :ivar nginx: where nginx tells what it sent; None where there is none in front.
+    """
 
     pipe: tuple[int, int]
     http: socket.socket
     tftp: Sequence[Sequence[socket.socket]]
     dhcp: Sequence[Link]
     advertisers: Sequence[Advertiser]
+    nginx: socket.socket | None = None
 
 
 def make_parts(config: Config, sockets: Sockets) -> list[Part]:
@@ -139,6 +146,12 @@ def _recorder(config: Config, sockets: Sockets, ready: Ready) -> None:
     cluster = core.databases.cluster
     copy = partial(backup, cluster) if isinstance(cluster, SqliteDatabase) else None
     recorder = Recorder(sockets.pipe[0], core.databases, core.keeper, config.database.keep_events_days, copy)
+    if sockets.nginx is not None:
+        files = FileStore(config.frontend.tftpboot)
+        # Through the pipe, as all reports: the recorder itself is in another thread.
+        follower = partial(nginx_log.follow, sockets.nginx, _resolver(config, core, files), core.reporter)
+        threading.Thread(target=follower, name="nginx", daemon=True).start()
+        _flush_always(core.reporter)
     _on_terminate(recorder.stop)
     ready()
     recorder.run()

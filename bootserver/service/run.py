@@ -19,6 +19,7 @@ from bootserver.errors import BootserverError, Unavailable
 from bootserver.netboot.dhcp.advertise import Advertiser, open_advertiser
 from bootserver.netboot.dhcp.link import Link, open_link
 from bootserver.service import privileges, sockets
+from bootserver.service.nginx_log import open_log
 from bootserver.service.parts import Sockets, make_parts
 from bootserver.service.supervisor import Part, Supervisor
 
@@ -87,7 +88,10 @@ class _Opener:
             links.append(wanted.get(f"dhcp {config.dhcp.port} {device}", partial(_link, device, config)))
             if config.network.router_advertisement:
                 advertisers.append(wanted.get(f"advertiser {device}", partial(open_advertiser, device)))
-        return Sockets(self._pipe, http, tftp, links, advertisers)
+        nginx = None
+        if config.http.behind_nginx:
+            nginx = wanted.get("nginx", partial(open_log, config.frontend.run, config.http.nginx_group))
+        return Sockets(self._pipe, http, tftp, links, advertisers, nginx)
 
 
 class Closable(Protocol):

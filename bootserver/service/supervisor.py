@@ -27,7 +27,6 @@ GRACE_SECONDS = 5.0
 _BACK_OFF = 0.1
 _MAX_BACK_OFF = 30.0
 _STEADY_SECONDS = 60.0  # a part that ran for so long may die once without being made to wait
-_READY_SECONDS = 30.0
 
 Ready = Callable[[], None]
 
@@ -204,8 +203,10 @@ def _child(part: Part, user: pwd.struct_passwd | None, writing: int) -> None:
     except BaseException:  # whatever ends a part is logged here, and the supervisor starts it again
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stderr.flush()
+        finally:  # a log that can't be written must not bring a second supervisor to life
+            os._exit(status)
 
 
 def _tell(writing: int) -> None:
