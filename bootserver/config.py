@@ -109,7 +109,7 @@ class Tftp:
     port: int = _setting(69, _port)
     workers: int = _setting(0, _between(0, 64))
     max_transfers: int = _setting(8000, _between(1, 60000))
-    max_per_client: int = _setting(64, _between(1, 60000))
+    max_per_client: int = _setting(8000, _between(1, 60000))
     max_window: int = _setting(64, _between(1, 65535))
 
 

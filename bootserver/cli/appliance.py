@@ -42,7 +42,7 @@ def list_(session: Session, format_: str) -> None:
 @click.option("--base-name", metavar="BASE", help="What its nodes' names begin with [NAME].")
 @click.option("--title", help="As insert-ethers' list shows it [NAME, capitalised].")
 @click.option("--action", help="What insert-ethers arms [install, or os with --no-install].", shell_complete=complete_actions)
-@click.option("--install/--no-install", "installs", default=True, show_default=True, help="Its nodes netboot; a switch never does.")
+@click.option("--install/--no-install", "installs", default=True, help="Do its nodes netboot? A switch never does.")
 @change_options
 @pass_session
 def add(session: Session, name: str, base_name: str | None, title: str | None, action: str | None, installs: bool) -> None:

@@ -54,7 +54,9 @@ SECTIONS = {
 class _Root(LateGroup):
     """Turns whatever goes wrong into one line on stderr and an exit status."""
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # click has an overload for each standalone_mode; ours is always False
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
         arguments = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         sys.exit(self._run(arguments, prog_name or "bootserver", extra))
@@ -107,11 +109,11 @@ def _trace_if_verbose(arguments: Sequence[str]) -> None:
 
             traceback.print_exc()
             return
-        if not word.startswith("-") and word in SECTIONS_NAMES:
+        if not word.startswith("-") and word in _NOUNS:
             return
 
 
-SECTIONS_NAMES = frozenset(name for section in SECTIONS.values() for name in section)
+_NOUNS = frozenset(name for section in SECTIONS.values() for name in section)
 
 
 @click.group(cls=_Root, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -56,7 +56,7 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
     rows = []
     for each in found:
         nic = each.interfaces[0] if each.interfaces else None
-        state = str(status.status(each.node.action, each.install, newest.get(each.node.name))) if newest is not None else "?"
+        state = str(status.status(each.node, each.install, newest.get(each.node.name))) if newest is not None else "?"
         rows.append(
             (
                 each.node.name,
@@ -187,7 +187,7 @@ def _add_interface(
     return nodes.add_interface(change, row, mac=mac, ip=ip, network=where, device=device)
 
 
-@node.command("set")
+@node.command("set", short_help="Alter facts of nodes and their interfaces.")
 @nodes_argument(required=True)
 @click.option("--comment", help="A note for people.")
 @click.option("--cpus", type=int)
@@ -225,7 +225,8 @@ def set_(
     """
     from bootserver.cluster import selection
 
-    values = {key: value for key, value in (("comment", comment), ("cpus", cpus), ("rack", rack), ("rank", rank)) if value is not None}
+    asked: dict[str, str | int | None] = {"comment": comment, "cpus": cpus, "rack": rack, "rank": rank}
+    values = {key: value for key, value in asked.items() if value is not None}
     one_only = (rank, device, mac, ip, added, network, removed)
     if not values and all(value is None for value in one_only):
         raise UsageError("say what to set, such as --comment or --mac")
@@ -268,9 +269,7 @@ def _interface(change: Change, row: NodeRow, device: str | None) -> InterfaceRow
     raise Refused(f"{row.name} has no interface {device or ''}: `bootserver node set {row.name} --add-interface eth0` adds one")
 
 
-def _set_interface(
-    change: Change, row: NodeRow, device: str | None, mac: MacAddress | None, ip: IPv4Address | None
-) -> None:
+def _set_interface(change: Change, row: NodeRow, device: str | None, mac: MacAddress | None, ip: IPv4Address | None) -> None:
     from bootserver.cluster import networks, nodes
 
     nic = _interface(change, row, device)
@@ -300,7 +299,7 @@ def rename(session: Session, old: str, new: str) -> None:
         session.tell(f"Renamed node {old} to {new}")
 
 
-@node.command("remove")
+@node.command("remove", short_help="Forget nodes.")
 @nodes_argument(required=True)
 @confirm_options
 @change_options

@@ -66,11 +66,7 @@ def rows_where_set(reader: Reader, scopes: Scopes, wanted: Callable[[AttributeRo
     from bootserver.db.rows import ApplianceRow, AttributeRow, NodeRow, Scope
 
     narrowed = {(place.scope, place.owner) for place, _ in scopes.places(reader)} if scopes != Scopes() else None
-    rows = [
-        row
-        for row in reader.rows(AttributeRow)
-        if wanted(row) and (narrowed is None or (row.scope, row.owner) in narrowed)
-    ]
+    rows = [row for row in reader.rows(AttributeRow) if wanted(row) and (narrowed is None or (row.scope, row.owner) in narrowed)]
     appliances = {row.id: row.name for row in reader.rows(ApplianceRow)}
     of_nodes = any(row.scope is Scope.NODE for row in rows)
     nodes = {row.id: row.name for row in reader.rows(NodeRow)} if of_nodes else {}
@@ -91,9 +87,7 @@ def rows_where_set(reader: Reader, scopes: Scopes, wanted: Callable[[AttributeRo
     return [(where(row), row.key, row.value) for row in rows]
 
 
-def rows_of_nodes(
-    reader: Reader, words: Sequence[str], wanted: Callable[[str], bool]
-) -> list[tuple[Cell, ...]]:
+def rows_of_nodes(reader: Reader, words: Sequence[str], wanted: Callable[[str], bool]) -> list[tuple[Cell, ...]]:
     """(node, key, value, from): what nodes see, inherited ones too."""
     from bootserver.cluster import selection
     from bootserver.cluster.status import Origins

@@ -5,13 +5,13 @@ What comes from nodes (host names, vendor strings) is data: no control character
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
-Cell = str | int | float | bool | None | Sequence[str]
+Cell = str | int | float | bool | None | Sequence[str] | Mapping[str, Any]
 
 EMPTY = "-"
 """What a table shows where there is nothing, so that its columns can be told apart (and cut by awk)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bootserver.cluster import attributes, boot_actions
 from bootserver.cluster.change import Change, Reader
-from bootserver.db.rows import ApplianceRow, NodeRow, Scope
+from bootserver.db.rows import ApplianceRow, DiscoveryRow, NodeRow, Scope
 from bootserver.errors import NotFound, Refused
 from bootserver.values import grammar
 
@@ -62,5 +62,9 @@ def remove(change: Change, name: str) -> None:
     node = change.one(NodeRow, "appliance_id = :appliance", appliance=row.id)
     if node is not None:
         raise Refused(f"appliance {name} has nodes ({node.name} ...): remove them first")
+    for discovery in change.rows(DiscoveryRow, "appliance_id = :appliance", appliance=row.id):
+        if discovery.open:
+            raise Refused(f"a discovery is open for appliance {name}: `bootserver insert-ethers --close` ends it")
+        change.delete(discovery)
     attributes.remove_all(change, attributes.Place(Scope.APPLIANCE, row.id))
     change.delete(row)

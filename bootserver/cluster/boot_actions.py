@@ -31,11 +31,10 @@ def find(reader: Reader, name: str, node_id: int | None) -> BootAction:
     raise NotFound(f"no boot action {name!r}; there are {', '.join(known)} (`bootserver pxe action add` makes one)")
 
 
-def add(change: Change, action: BootAction, node: NodeRow | None) -> BootActionRow:
-    """Add an action, or replace the one of that name.
+def check(action: BootAction) -> BootAction:
+    """An action as it may be kept.
 
-    :param node: for this node only.
-    :raises UsageError: it says nothing to boot, or more than one thing.
+    :raises UsageError: it says nothing to boot, or more than one thing, or what can't be written into a boot menu.
     """
     grammar.action_name(action.name)
     ways = [action.kernel is not None, action.local_disk, action.floppy is not None]
@@ -43,17 +42,34 @@ def add(change: Change, action: BootAction, node: NodeRow | None) -> BootActionR
         raise UsageError(f"boot action {action.name!r} needs one of --kernel, --localboot and --floppy")
     if action.initrds and action.kernel is None:
         raise UsageError(f"boot action {action.name!r}: --initrd goes with --kernel")
-    if action.installs and action.floppy is not None:
-        raise UsageError("an action whose name begins with 'install' installs: it needs a kernel, not a floppy")
-    row = BootActionRow(
-        0,
+    if action.installs and action.kernel is None:
+        raise UsageError("an action whose name begins with 'install' installs: it needs a kernel")
+    return BootAction(
         action.name,
-        None if node is None else node.id,
         None if action.kernel is None else grammar.boot_file(action.kernel),
         tuple(grammar.boot_file(each) for each in action.initrds),
         grammar.kernel_args(action.args),
         action.local_disk,
         None if action.floppy is None else grammar.boot_path(action.floppy),
+    )
+
+
+def add(change: Change, action: BootAction, node: NodeRow | None) -> BootActionRow:
+    """Add an action, or replace the one of that name.
+
+    :param node: for this node only.
+    :raises UsageError: it can't be kept, see :func:`check`.
+    """
+    action = check(action)
+    row = BootActionRow(
+        0,
+        action.name,
+        None if node is None else node.id,
+        action.kernel,
+        action.initrds,
+        action.args,
+        action.local_disk,
+        action.floppy,
     )
     old = _own(change, action.name, node)
     if old is not None:

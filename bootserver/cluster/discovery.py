@@ -82,10 +82,11 @@ def open_discovery(change: Change, request: Request, by: str) -> DiscoveryRow:
     if request.step < 1 or request.max_new < 1 or (request.count is not None and request.count < 1):
         raise UsageError("--inc, --count and --max-new are 1 or more")
     replaced = nodes.get(change, request.replace) if request.replace else None
-    if request.rank is not None and replaced is None:
-        name = nodes.Position(appliance, request.rack, request.rank, request.base_name).name(request.rank)
-        if change.one(NodeRow, "name = :name", name=name):
-            raise Refused(f"Node {name} already exists. Select another name, rack or rank.")
+    if replaced is None:
+        position = nodes.Position(appliance, request.rack, request.rank, request.base_name)
+        rank = nodes.next_rank(change, position)  # refuses what is no rack and no rank
+        if request.rank not in (None, rank):
+            raise Refused(f"Node {position.name(request.rank)} already exists. Select another name, rack or rank.")
     return change.insert(
         DiscoveryRow(
             0, 1, appliance.id, network.id, request.rack, request.rank, request.mac, None if replaced is None else replaced.id,
@@ -117,7 +118,7 @@ def register(change: Change, discovery: DiscoveryRow, machine: Machine) -> NodeR
         raise NotFound(f"the discovery's appliance or the network {machine.network} is gone")
     _check(discovery, appliance, machine)
     twin = None if machine.uuid is None else change.one(NodeRow, "uuid = :uuid", uuid=machine.uuid.hex())
-    if twin is not None:  # another NIC of a machine that is a node already
+    if twin is not None and twin.id != discovery.replace_id:  # another NIC of a machine that is a node already
         interface = nodes.add_interface(change, twin, mac=machine.mac, ip=None, network=network)
         _report(change, twin, machine, interface, {"interface_of": twin.name})
         return twin
@@ -220,6 +221,6 @@ def _report(change: Change, node: NodeRow, machine: Machine, interface: Interfac
             time.time(),
             node.name,
             machine.mac,
-            {"ip": str(interface.ip), "device": interface.device, "firmware": machine.firmware, **detail},
+            {"address": str(interface.ip), "device": interface.device, "firmware": machine.firmware, **detail},
         )
     )

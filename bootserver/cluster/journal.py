@@ -54,13 +54,13 @@ def append(connection: Connection, events: Iterable[Event]) -> None:
         [
             {
                 "mac": str(event.mac),
-                "ip": event.detail["ip"],
+                "ip": event.detail["address"],
                 "node": event.node,
                 "at": event.at,
                 "until": event.at + float(event.detail.get("lease") or 0),
             }
             for event in events
-            if event.kind is Kind.ACKNOWLEDGED and event.mac is not None and event.node is not None and "ip" in event.detail
+            if event.kind is Kind.ACKNOWLEDGED and event.mac is not None and event.node is not None and "address" in event.detail
         ],
     )
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from bootserver.cluster.change import open_reader
 from bootserver.cluster.load import load_view, sequence
 from bootserver.cluster.view import View
-from bootserver.db.connection import Database, DatabaseError
+from bootserver.db.connection import Database
 
 logger = logging.getLogger(__name__)
 
@@ -49,12 +49,20 @@ class ViewKeeper:
     def start(self) -> None:
         """Load the first view and follow the database from then on."""
         if not self.refresh() and self._backup is not None and self.view.sequence < 0:
-            self._load(self._backup)
-            logger.error("serving known nodes from the last good copy of the database")
+            self._load_backup(self._backup)
         threading.Thread(target=self._follow, name="view", daemon=True).start()
 
     def stop(self) -> None:
         self._stopped.set()
+
+    def _load_backup(self, backup: Database) -> None:
+        try:
+            with open_reader(backup) as reader:
+                self._show(load_view(reader, self._lease_seconds))
+        except Exception as error:
+            logger.error("no last good copy of the database either: %s", error)
+            return
+        logger.error("serving known nodes from the last good copy of the database (change %d)", self.view.sequence)
 
     def refresh(self) -> bool:
         """Look once. :returns: whether the database could be read."""
@@ -70,10 +78,8 @@ class ViewKeeper:
         try:
             with open_reader(database) as reader:
                 if sequence(reader) != self.view.sequence:
-                    self.view = load_view(reader, self._lease_seconds)
-                    for listener in self._listeners:
-                        listener(self.view)
-        except DatabaseError as error:
+                    self._show(load_view(reader, self._lease_seconds))
+        except Exception as error:  # damage that the database does not notice shows as rows that make no sense
             if not self._away:
                 self._away = True
                 logger.error("the view stays as it is (change %d): %s", self.view.sequence, error)
@@ -82,6 +88,11 @@ class ViewKeeper:
             self._away = False
             logger.info("the database is back; the view shows change %d", self.view.sequence)
         return True
+
+    def _show(self, view: View) -> None:
+        self.view = view
+        for listener in self._listeners:
+            listener(view)
 
     def _follow(self) -> None:
         pause = POLL

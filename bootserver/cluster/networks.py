@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv4Network
 
 from bootserver.cluster.change import Change, Reader
-from bootserver.db.rows import InterfaceRow, NetworkRow
+from bootserver.db.rows import DiscoveryRow, InterfaceRow, NetworkRow
 from bootserver.errors import NotFound, Refused, UsageError
 from bootserver.values import grammar
 
@@ -50,7 +50,7 @@ def add(
             raise Refused(f"network {name} exists already: `bootserver network set {name} ...` alters it")
         if other.subnet.overlaps(subnet):
             raise Refused(f"{subnet} overlaps network {other.name} ({other.subnet})")
-    _check(subnet, frontend, device, gateway)
+    check(subnet, frontend, device, gateway)
     return change.insert(NetworkRow(0, name, subnet, device, frontend, gateway, _join(nameservers), domain))
 
 
@@ -74,7 +74,7 @@ def alter(
         nameservers=row.nameservers if nameservers is None else _join(nameservers),
         domain=grammar.domain_name(domain) if domain else row.domain,
     )
-    _check(row.subnet, row.frontend, row.device, row.gateway)
+    check(row.subnet, row.frontend, row.device, row.gateway)
     return row
 
 
@@ -83,6 +83,10 @@ def remove(change: Change, name: str) -> None:
     row = get(change, name)
     if change.one(InterfaceRow, "network_id = :network", network=row.id):
         raise Refused(f"network {name} is in use: move or remove its nodes first")
+    for discovery in change.rows(DiscoveryRow, "network_id = :network", network=row.id):
+        if discovery.open:
+            raise Refused(f"a discovery is open on network {name}: `bootserver insert-ethers --close` ends it")
+        change.delete(discovery)
     change.delete(row)
 
 
@@ -95,7 +99,7 @@ def free_address(reader: Reader, network: NetworkRow, start: IPv4Address | None,
     :raises Refused: the network is full.
     """
     lowest, highest = int(network.subnet.network_address) + 1, int(network.subnet.broadcast_address) - 1
-    position = highest if start is None else int(start)
+    position = highest if start is None else min(highest, int(start))
     probe, more = _PROBES
     while position >= lowest:
         candidates = [IPv4Address(each) for each in range(position, max(lowest - 1, position - probe * step), -step)]
@@ -123,7 +127,8 @@ def check_address(reader: Reader, address: IPv4Address) -> NetworkRow:
     return network
 
 
-def _check(subnet: IPv4Network, frontend: IPv4Address, device: str | None, gateway: IPv4Address | None) -> None:
+def check(subnet: IPv4Network, frontend: IPv4Address, device: str | None, gateway: IPv4Address | None) -> None:
+    """:raises UsageError: these don't fit together."""
     if subnet.prefixlen > 30:
         raise UsageError(f"{subnet} has no room for nodes: a prefix of 30 or shorter")
     if device is not None and frontend not in subnet:

@@ -89,9 +89,19 @@ def _by_address(reader: Reader, word: str) -> list[NodeRow]:
     return [] if interface is None else reader.rows(NodeRow, "id = :id", id=interface.node_id)
 
 
+def _size(word: str) -> int:
+    """How many nodes a range means, about; asked before it is unfolded, which takes half a minute for ten million."""
+    size = 1
+    for inside in re.findall(r"\[([^\]]*)\]", word):
+        size *= sum(int(high) - int(low) + 1 for low, high in re.findall(r"(\d{1,18})-(\d{1,18})", inside)) or 1
+    return size
+
+
 def _range(reader: Reader, word: str) -> list[NodeRow]:
     from ClusterShell.NodeSet import NodeSet, NodeSetException
 
+    if (size := _size(word)) > MAX_NODES:
+        raise UsageError(f"{word!r} means {size} nodes; at most {MAX_NODES}")
     try:
         names = NodeSet(word)
     except NodeSetException as error:

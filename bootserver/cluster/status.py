@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
@@ -58,12 +59,13 @@ class Status:
         return f"{self.state.value} ({shown})" if shown else self.state.value
 
 
-def status(action: str | None, install: InstallRow | None, newest: Event | None) -> Status:
+def status(node: NodeRow, install: InstallRow | None, newest: Event | None) -> Status:
     """A node's state.
 
-    :param action: the name of what it boots next, None for its disk.
-    :param newest: its newest event of KINDS.
+    :param newest: its newest event of KINDS; one from before the node was added is that of an older one of its name.
     """
+    if newest is not None and _told(newest) < node.created:
+        newest = None
     kind = None if newest is None else newest.kind
     why = "" if newest is None else str(newest.detail.get("why") or "")
     if install is not None:
@@ -74,21 +76,25 @@ def status(action: str | None, install: InstallRow | None, newest: Event | None)
         if kind is Kind.FAILED:
             return Status(State.FAILED, why)
         return Status(State.INSTALLING, _phase(install, newest))
-    if action is not None and BootAction(action).installs:
+    if node.action is not None and BootAction(node.action).installs:
         return Status(State.WAITING, why if kind is Kind.FAILED else "its install is not armed")
-    match kind:
-        case None:
-            return Status(State.NEW)
-        case Kind.REGISTERED:
-            return Status(State.DISCOVERED)
-        case Kind.UP:
-            return Status(State.UP)
-        case Kind.INSTALLED:
-            return Status(State.INSTALLED)
-        case Kind.FAILED:
-            return Status(State.FAILED, why)
-        case _:  # an install began, and was called off by hand
-            return Status(State.DISCOVERED)
+    return Status(_BY_EVENT[kind], why)
+
+
+def _told(event: Event) -> str:
+    """When, as tables keep it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event.at))
+
+
+_BY_EVENT = {
+    None: State.NEW,
+    Kind.REGISTERED: State.DISCOVERED,
+    Kind.EXCHANGED: State.DISCOVERED,  # an install began, and was called off by hand
+    Kind.PHASE: State.DISCOVERED,
+    Kind.INSTALLED: State.INSTALLED,
+    Kind.FAILED: State.FAILED,
+    Kind.UP: State.UP,
+}
 
 
 def _phase(install: InstallRow, newest: Event | None) -> str:
@@ -170,7 +176,7 @@ class Nexts:
         own, site = self._own.get((node.id, name)), self._own.get((None, name))
         action = own or site or SHIPPED.get(name)
         if action is None:
-            return Next(SHIPPED[LOCAL_DISK], f"there is no boot action {name!r} any more", "", False)
+            return Next(SHIPPED[LOCAL_DISK], f"its boot action {name!r} is gone, so its disk", "", False)
         because = "nothing is set, so its disk" if node.action is None else "set for the node"
         if own is not None:
             because += ", an action of its own"

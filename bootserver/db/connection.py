@@ -106,9 +106,13 @@ class SqliteDatabase:
 
     def connect(self) -> sqlite3.Connection:
         """:raises DatabaseError: there is no such file, or it can't be opened."""
-        if not self.path.exists():  # sqlite3 would make an empty one, and what is written there would be lost
+        try:
+            exists = self.path.exists()
+        except PermissionError:  # its folder is closed to this user
+            exists = True
+        if not exists:  # sqlite3 would make an empty one, and what is written there would be lost
             raise DatabaseError(f"no database at {self.path}: make it with `bootserver init`")
-        if not os.access(self.path, os.R_OK):
+        if not os.access(self.path, os.R_OK, effective_ids=True):
             raise DatabaseError(f"{self.path} can't be read by this user: run the command as root (sudo)")
         try:
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
@@ -153,6 +157,7 @@ class SqliteDatabase:
             if self._stamp is None or self._stamp[0] != identity:
                 if self._stamp is not None:
                     self._stamp[1].close()
+                    self._stamp = None
                 self._stamp = (identity, self.connect())
             return identity, self._stamp[1].execute("PRAGMA data_version").fetchone()[0]
         except (OSError, sqlite3.Error, DatabaseError):

@@ -121,6 +121,7 @@ class FileStore:
         self._max_bytes = max_bytes
         self._open: OrderedDict[str, OpenFile] = OrderedDict()
         self._paths: dict[str, Path] = {}
+        self._looked_at: tuple[Path, OpenFile] | None = None
         self._chunks: OrderedDict[tuple[OpenFile, int], bytes] = OrderedDict()
         self._chunk_bytes = 0
 
@@ -135,12 +136,13 @@ class FileStore:
         if relative is None:
             return None
         try:
-            self._opened(relative)
+            file = self._opened(relative)
         except OSError:
             return None
         path = self._paths.get(relative)
         if path is None:
             path = self._paths[relative] = self.root / relative
+        self._looked_at = path, file
         return path
 
     def open(self, path: Path) -> OpenFile:
@@ -149,6 +151,9 @@ class FileStore:
         :param path: absolute and below the root, as :meth:`resolve` returns it, or relative to the root.
         :raises OSError: there is none, or it is none that may be served.
         """
+        looked_at, self._looked_at = self._looked_at, None
+        if looked_at is not None and looked_at[0] is path:
+            return looked_at[1]  # resolve() has looked at it for this very request: one stat is enough
         text = str(path)
         relative = normalise(text.removeprefix(self._prefix))
         if relative is None or (text[0] == "/" and not text.startswith(self._prefix)):

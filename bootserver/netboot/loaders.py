@@ -118,8 +118,10 @@ def boot_file(
     # An iPXE that was asked to be iPXE, or was in the card's ROM, goes on with its script and never with another iPXE. But a
     # ROM that is merely the card's PXE stack (all of QEMU's are iPXE) loads pxelinux or GRUB like any other where told so.
     if is_ipxe and loader in (Loader.AUTO, Loader.IPXE):
-        base = web if by_http and ipxe_http else f"tftp://{frontend}"
-        return f"{base}/ipxe/{_platform(firmware)}/01-{mac.dashed}"
+        if by_http and ipxe_http:
+            return f"{web}/ipxe/{_platform(firmware)}/01-{mac.dashed}"
+        # The script under this name fetches everything else by TFTP, too.
+        return f"tftp://{frontend}/ipxe/{_platform(firmware)}/tftp/01-{mac.dashed}"
     name = _FILES.get((firmware, loader))
     if name is None:
         raise NoLoader(f"no loader {loader.value} for {firmware.name}: set the attribute loader to auto")
@@ -243,7 +245,7 @@ GRUB_IMAGES: Final[tuple[GrubImage, ...]] = (
         "localx64.efi",
         "grub-efi-amd64-bin",
         "x86_64-efi",
-        "(memdisk)/",
+        "(memdisk)/boot/grub",
         (*_MENU_MODULES, *_DISK_MODULES, "memdisk", "tar"),
         local=True,
     ),

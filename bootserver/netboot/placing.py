@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -17,8 +18,8 @@ from pathlib import Path
 from bootserver.netboot.loaders import GRUB_IMAGES, GRUB_MODULES, GRUB_PLATFORMS, LOADERS, GrubImage
 from bootserver.netboot.menus import grub
 
-MKIMAGE = "grub-mkimage"
-"""Debian's name (package grub-common); Red Hat's is grub2-mkimage."""
+MKIMAGES = ("grub-mkimage", "grub2-mkimage")
+"""The program that makes GRUB images, as Debian (package grub-common) and Red Hat's family call it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,10 @@ def _place_image(root: Path, image: GrubImage, report: Report) -> None:
     try:
         _place(root, image.name, make_image(image), report)
     except FileNotFoundError:
-        report.missing.append(Lacking(image.name, "grub-common", f"there is no program {MKIMAGE}"))
+        report.missing.append(Lacking(image.name, "grub-common", f"there is no program {MKIMAGES[0]}"))
     except subprocess.CalledProcessError as error:
         said = (error.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
-        report.missing.append(Lacking(image.name, image.package, f"{MKIMAGE} failed ({said})"))
+        report.missing.append(Lacking(image.name, image.package, f"{MKIMAGES[0]} failed ({said})"))
 
 
 def make_image(image: GrubImage) -> bytes:
@@ -91,9 +92,10 @@ def make_image(image: GrubImage) -> bytes:
     :raises FileNotFoundError: there is no ``grub-mkimage``.
     :raises subprocess.CalledProcessError: it failed, most likely for want of its modules.
     """
+    program = next((found for name in MKIMAGES if (found := shutil.which(name))), MKIMAGES[0])
     with tempfile.TemporaryDirectory(prefix="bootserver-grub-") as folder:
         output = Path(folder, "image")
-        command = [MKIMAGE, f"--format={image.format}", f"--output={output}", f"--prefix={image.prefix}"]
+        command = [program, f"--format={image.format}", f"--output={output}", f"--prefix={image.prefix}"]
         if image.local:
             # A configuration embedded by --config is read by a parser that knows neither `for` nor `if`; one in a
             # memdisk is read by the true one.
@@ -112,7 +114,7 @@ def _local_config(image: GrubImage) -> str:
 def _memdisk(config: str) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        member = tarfile.TarInfo("grub.cfg")  # owner 0, time 0: the same bytes each time
+        member = tarfile.TarInfo("boot/grub/grub.cfg")  # owner 0, time 0: the same bytes each time
         content = config.encode()
         member.size = len(content)
         tar.addfile(member, io.BytesIO(content))

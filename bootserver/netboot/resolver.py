@@ -36,7 +36,7 @@ _GRUB_FOLDER = r"(?:boot/)? (?:grub2?/|EFI/[A-Z0-9_-]+/)?"
 _MENU = re.compile(
     rf"""
       pxelinux\.cfg/(?P<pxelinux> default | (?P<px_uuid>{_UUID}) | 01-(?P<px_mac>{_MAC}) | (?P<px_ip>(?-i:[0-9A-F]{{8}})) )
-    | ipxe/(?P<ipxe>{"|".join(map(re.escape, IPXE_PLATFORMS))})/(?: 01-(?P<ipxe_mac>{_MAC}) | default )(?:\.ipxe)?
+    | ipxe/(?P<ipxe>{"|".join(map(re.escape, IPXE_PLATFORMS))})/(?P<tftp>tftp/)?(?: 01-(?P<ipxe_mac>{_MAC}) | default )(?:\.ipxe)?
     | (?P<autoexec> autoexec\.ipxe )
     | {_GRUB_FOLDER} (?P<grub_stub> grub\.cfg )
     | {_GRUB_FOLDER} (?: (?P<grub> {"|".join(map(re.escape, GRUB_PLATFORMS))} )/ )?
@@ -87,6 +87,7 @@ class _Request:
     :ivar node: whose it is, or None for a machine that the cluster does not know.
     :ivar name: how the menu calls the machine.
     :ivar named: the path says whose menu it is (else it is that of whoever asks).
+    :ivar by_tftp: the loader has no HTTP.
     """
 
     render: Render
@@ -94,6 +95,7 @@ class _Request:
     node: NodeView | None
     name: str
     named: bool
+    by_tftp: bool
 
 
 class Resolver:
@@ -174,7 +176,7 @@ class Resolver:
             server=self._server(view, asker),
             again=name,
             http_port=self._http_port,
-            by_http=self._by_http,
+            by_http=self._by_http and not request.by_tftp,
         )
         try:
             text = request.render(plan, where)
@@ -263,4 +265,4 @@ def _request(match: re.Match[str], view: View, asker: _Asker) -> _Request:
     if node is None and render is not pxelinux.render:
         # A node may boot by a card that the cluster does not know by its MAC, but has an address of its own.
         node = asker.node
-    return _Request(render, firmware, node, node.name if node else name, named)
+    return _Request(render, firmware, node, node.name if node else name, named, by_tftp=match["tftp"] is not None)

@@ -1,4 +1,4 @@
-"""What nginx sent, as events: it serves files below ``tftpboot`` itself and tells of each by syslog (RFC 3164) on a socket of ours.
+"""What nginx sent, as events: it serves files below ``tftpboot`` itself and tells of each by syslog (RFC 3164).
 
 So a file costs what it costs nginx alone (through the application a small one would cost twice as much), and the story of a
 boot is whole all the same.

@@ -47,7 +47,8 @@ from bootserver.netboot.dhcp.server import DhcpServer
 from bootserver.netboot.dhcp.tail import BootFile
 from bootserver.netboot.files import FileStore
 from bootserver.netboot.resolver import Resolver
-from bootserver.netboot.tftp.server import TftpLimits, TftpServer, TransferEnd
+from bootserver.netboot.tftp.contract import TftpLimits, TransferEnd
+from bootserver.netboot.tftp.server import TftpServer
 from bootserver.netboot.tftp.transfer import Outcome
 from bootserver.service import nginx_log
 from bootserver.service.recorder import Recorder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -25,6 +26,8 @@ from bootserver.service.supervisor import Part, Supervisor
 
 logger = logging.getLogger(__name__)
 
+MANY_FILES = 65_536
+
 
 def serve(config: Config) -> int:
     """Until SIGTERM. :returns: the exit status.
@@ -35,6 +38,7 @@ def serve(config: Config) -> int:
         raise Unavailable(f"{config.frontend.tftpboot} is not there: run `bootserver init`")
     user = privileges.account(config.frontend.user)
     privileges.check_reach(user, config.frontend.state)
+    _allow_many_files()
     opener = _Opener()
     parts = make_parts(config, opener.open(config))
     pid_file = config.frontend.run / "bootserver.pid"
@@ -44,6 +48,13 @@ def serve(config: Config) -> int:
         return Supervisor(parts, user, lambda: _reload(config, opener)).run()
     finally:
         pid_file.unlink(missing_ok=True)
+
+
+def _allow_many_files() -> None:
+    """A socket for each transfer and each download: a mass boot needs some ten thousand (setrlimit(2))."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MANY_FILES if os.geteuid() == 0 else min(MANY_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
 
 
 def _reload(old: Config, opener: _Opener) -> list[Part] | None:

@@ -125,6 +125,8 @@ class _NodeApi:
         return plain(text)
 
     def inventory(self) -> Response:
+        with self._session("inventory") as (_change, view, _node, _install):
+            pass
         body = request.get_data()
         try:
             parsed = json.loads(body)
@@ -132,8 +134,6 @@ class _NodeApi:
             parsed = None
         if not isinstance(parsed, dict):
             return plain("400 an inventory is a JSON object", 400)
-        with self._session("inventory") as (_change, view, _node, _install):
-            pass
         with self._site.databases.journal.write() as connection:
             journal.keep_inventory(connection, view.name, json.dumps(parsed))
         self._site.reporter.report(Event(Kind.INVENTORY, time.time(), view.name, detail={"bytes": len(body)}))

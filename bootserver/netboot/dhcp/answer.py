@@ -163,9 +163,10 @@ class Responder:
         )
         ready = self._ready.get(key)
         if ready is None:
-            boot = self._boot_files(node, interface, options.read(packet)) if node.appliance.installs else None
+            request = options.read(packet)
+            boot = self._boot_files(node, interface, request) if node.appliance.installs else None
             names = Names(node.name, interface.network)
-            ready = prepare(form, names, address, packet, boot, no_proxy_wait=self._no_proxy_wait)
+            ready = prepare(form, names, address, packet, request, boot, no_proxy_wait=self._no_proxy_wait)
             if len(self._ready) >= MAX_READY:
                 self._ready.clear()
             self._ready[key] = ready

@@ -39,6 +39,8 @@ VENDOR_OPTIONS, REQUESTED_ADDRESS, LEASE_TIME, MESSAGE_TYPE, SERVER_ID, PARAMETE
 MAX_SIZE, RENEWAL, REBINDING, VENDOR_CLASS, CLIENT_ID, TFTP_SERVER, BOOT_FILE = 57, 58, 59, 60, 61, 66, 67
 MESSAGE, USER_CLASS, ARCHITECTURE, MACHINE_ID, IPXE = 56, 77, 93, 97, 175
 
+_PRINTABLE: Final = bytes(octet if 32 <= octet < 127 else 0x2E for octet in range(256))
+
 IPXE_HTTP: Final = 19
 """Option 175's sub-option: this iPXE was built with HTTP."""
 
@@ -151,7 +153,7 @@ def uuid_of(value: bytes | None) -> bytes | None:
 
 def printable(octets: bytes, *, limit: int = 64) -> str:
     """Text of a stranger's as it may stand in a log: printable ASCII, all else a dot, shortened."""
-    return "".join(chr(octet) if 32 <= octet < 127 else "." for octet in octets[:limit])
+    return octets[:limit].translate(_PRINTABLE).decode("ascii")
 
 
 def _address(octets: bytes | None) -> IPv4Address | None:

@@ -75,13 +75,19 @@ class Ready(NamedTuple):
 
 
 def prepare(
-    form: Form, names: Names, address: IPv4Address, packet: DhcpPacket, boot: BootFile | None, *, no_proxy_wait: bool
+    form: Form,
+    names: Names,
+    address: IPv4Address,
+    packet: DhcpPacket,
+    request: DhcpRequest,
+    boot: BootFile | None,
+    *,
+    no_proxy_wait: bool,
 ) -> Ready:
     """:param names: the network that it is on, and what it is called there.
+    :param request: what `packet` says.
     :param no_proxy_wait: tell iPXE not to wait for a proxyDHCP server.
-    :raises WireError: the packet's sender has no Ethernet address.
     """
-    request = options.read(packet)
     network = names.network
     filename = boot.filename.encode() if boot else b""
     in_field = filename if len(filename) <= _FILE_FIELD else b""
@@ -102,7 +108,7 @@ def prepare(
     ).octets
     # An offer is an acknowledgement with another message type, which stands first.
     offer = octets[:_TYPE_AT] + bytes((MessageType.OFFER.value,)) + octets[_TYPE_AT + 1 :] if form is Form.LEASE else b""
-    return Ready(address.packed, network.frontend.packed, offer, octets, _detail(address, request, boot))
+    return Ready(address.packed, network.frontend.packed, offer, octets, _detail(address, request, boot, network.lease_seconds))
 
 
 def size_limit(max_size: int | None) -> int:
@@ -175,8 +181,8 @@ def _echoes(packet: DhcpPacket, request: DhcpRequest, *, no_proxy_wait: bool) ->
     return facts
 
 
-def _detail(address: IPv4Address, request: DhcpRequest, boot: BootFile | None) -> Detail:
-    detail: dict[str, str | int | float | bool | None] = {"address": str(address)}
+def _detail(address: IPv4Address, request: DhcpRequest, boot: BootFile | None, lease_seconds: int) -> Detail:
+    detail: dict[str, str | int | float | bool | None] = {"address": str(address), "lease": lease_seconds}
     if boot is not None:
         detail["file"] = boot.filename
     if request.firmware_name is not None:

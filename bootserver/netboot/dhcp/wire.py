@@ -7,7 +7,7 @@ raised, whatever the bytes are.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from bootserver.errors import BootserverError
@@ -200,13 +200,11 @@ class Tail(NamedTuple):
 
 def option(code: int, value: bytes) -> bytes:
     """One option, split where it is longer than 255 octets (RFC 3396 section 5)."""
-    return b"".join(_pieces(code, value))
+    return bytes((code, len(value))) + value if len(value) <= 255 else b"".join(_pieces(code, value))
 
 
-def _pieces(code: int, value: bytes) -> Iterator[bytes]:
-    for start in range(0, len(value) or 1, 255):
-        piece = value[start : start + 255]
-        yield bytes((code, len(piece))) + piece
+def _pieces(code: int, value: bytes) -> list[bytes]:
+    return [option(code, value[start : start + 255]) for start in range(0, len(value) or 1, 255)]
 
 
 def encode_tail(
@@ -226,14 +224,16 @@ def encode_tail(
     :returns: what comes after ``chaddr``, padded to :data:`MIN_MESSAGE`. ``file`` and then ``sname`` are overloaded only
         where the options would not fit otherwise: some PXE ROMs read those fields as names whatever option 52 says.
     """
-    ahead = [(code, list(_pieces(code, value))) for code, value in options]
+    options = tuple(options)
     last = b"" if relay_information is None else option(RELAY_INFORMATION, relay_information)
     room = limit - OPTIONS_AT - len(last) - 1
-    if sum(len(piece) for _, pieces in ahead for piece in pieces) <= room:
-        body = b"".join(piece for _, pieces in ahead for piece in pieces)
+    body = b"".join([option(code, value) for code, value in options])
+    if len(body) <= room:
         return Tail(_assemble(sname, file, body + last), ())
     # 3 octets for option 52 itself; the areas in the order in which RFC 3396 joins them, each with an End of its own.
-    areas, dropped = _fill(ahead, (room - 3, 0 if file else 127, 0 if sname else 63))
+    areas, dropped = _fill(
+        [(code, _pieces(code, value)) for code, value in options], (room - 3, 0 if file else 127, 0 if sname else 63)
+    )
     body, in_file, in_sname = areas
     overload = bool(in_file) | bool(in_sname) << 1
     if overload:

@@ -52,7 +52,12 @@ class MenuContext:
         return str(self.server) if self.http_port == 80 else f"{self.server}:{self.http_port}"
 
     def url(self, path: str) -> str:
-        """Where a path below the root (or a URL, as it is) is fetched."""
+        """Where a path below the root (or a URL, as it is) is fetched.
+
+        :raises Unencodable: it is not printable ASCII; how another character was meant, no loader could tell.
+        """
+        if not (path.isascii() and path.isprintable()):
+            raise Unencodable(f"{path!r} can't be written in a boot menu")
         if "://" in path:
             return path
         scheme = f"http://{self.authority}" if self.by_http else f"tftp://{self.server}"

@@ -60,7 +60,7 @@ def stub() -> str:
             "while true; do",
             # The MAC has colons here; turning them into dashes would take the regexp command.
             '  source "$menus/grub/$grub_cpu-$grub_platform/grub.cfg-01-$net_default_mac"',
-            "  sleep 5",
+            "  sleep 1",
             "done",
             "",
         ]
@@ -146,7 +146,8 @@ def _menu(plan: Plan, where: MenuContext, *lines: str) -> str:
             "  set asking=yes",
             "  while true; do",
             f'    source "$menus"{quoted("/" + where.again)}',
-            "    sleep 5",
+            # However source ends: it is not to ask a thousand times a second.
+            "    sleep 1",
             "  done",
             "fi",
             "",

@@ -78,6 +78,8 @@ def _linux(plan: LinuxBoot, where: MenuContext) -> list[str]:
     names = [f"ramdisk{number}" for number, _ in enumerate(plan.initrds)]
     if where.firmware.is_uefi:
         # Under UEFI the kernel's EFI stub fetches its ramdisks itself, by name, out of a file system that iPXE shows it.
+        # It puts them together without padding, so the kernel (6.1) loses an uncompressed second one that does not begin
+        # at a multiple of four ("invalid magic at start of compressed archive"); a compressed one may begin anywhere.
         arguments += [f"initrd={name}" for name in names]
     return [
         " ".join(["kernel --name vmlinuz", _word(where.url(plan.kernel)), *arguments, "|| goto failed"]),

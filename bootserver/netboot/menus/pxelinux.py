@@ -75,6 +75,9 @@ def _append(append: list[str]) -> tuple[str, ...]:
 
 
 def _wait(plan: Wait, where: MenuContext) -> str:
+    # CONFIG starts pxelinux anew with this file (it fetches ldlinux.c32 and the file again): no reboot, which on a server
+    # takes minutes, and nothing left over from one time to the next. TIMEOUT counts only after PROMPT 1, and a key stops
+    # it; TOTALTIMEOUT it does not stop. Both are in tenths of a second.
     return _menu(
         plan,
         where,

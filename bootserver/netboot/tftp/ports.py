@@ -52,6 +52,14 @@ def announce_destination(listener: socket.socket) -> None:
         listener.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
 
+def send_from_listener(listener: socket.socket, destination: bytes, peer: PeerAddress, packet: bytes) -> None:
+    """Answer from the port that was asked, and the address: for when there is no other port to be had."""
+    is_ipv6 = listener.family == socket.AF_INET6
+    level, kind = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO) if is_ipv6 else (socket.IPPROTO_IP, _IP_PKTINFO)
+    with contextlib.suppress(OSError):  # no way to the client either
+        listener.sendmsg([packet], [(level, kind, destination)], 0, peer)
+
+
 class Port:
     """One UDP port and what it is used for just now.
 
@@ -147,7 +155,10 @@ class Ports:
         """The transfer is over."""
         port.transfer = port.ticket = None
         if self._idle_count < self._max_idle:
-            self._idle.setdefault(port.destination, deque()).append(port)
+            idle = self._idle.get(port.destination)
+            if idle is None:
+                idle = self._idle[port.destination] = deque()
+            idle.append(port)
             self._idle_count += 1
         else:
             del self.by_fileno[port.fileno]
@@ -183,10 +194,13 @@ class Ports:
 
 def _empty(port: Port) -> None:
     """Throw away what arrived before the port was connected to its present client."""
-    with contextlib.suppress(BlockingIOError):
-        for _ in range(_MAX_STALE):
-            with contextlib.suppress(ConnectionRefusedError):  # an ICMP message about the last client
-                port.receive(1)
+    for _ in range(_MAX_STALE):
+        try:
+            port.receive(1)
+        except BlockingIOError:
+            return
+        except ConnectionRefusedError:
+            continue  # an ICMP message about the last client
 
 
 def _address_of(destination: bytes) -> tuple[socket.AddressFamily, PeerAddress] | None:

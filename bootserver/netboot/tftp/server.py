@@ -8,36 +8,32 @@ reporter raises, ends the loop.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from time import monotonic
 from typing import Final
 
-from bootserver.netboot.content import Content, Denied, Missing, Resolve
+from bootserver.netboot.content import Resolve
 from bootserver.netboot.files import FileStore
-from bootserver.netboot.tftp.packet import (
-    DEFAULT_BLKSIZE,
-    Agreed,
-    Error,
-    ErrorCode,
-    Mode,
-    Opcode,
-    PacketError,
-    Request,
-    decode,
-    negotiate,
+from bootserver.netboot.tftp.answer import BUSY, NO_DESCRIPTORS, Answer, AnswerDesk, Refusal
+from bootserver.netboot.tftp.contract import TftpLimits, TransferEnd
+from bootserver.netboot.tftp.packet import DEFAULT_BLKSIZE, Error, ErrorCode, Opcode
+from bootserver.netboot.tftp.ports import (
+    RECEIVE_SIZE,
+    PeerAddress,
+    Port,
+    Ports,
+    announce_destination,
+    send_from_listener,
 )
-from bootserver.netboot.tftp.ports import RECEIVE_SIZE, PeerAddress, Port, Ports, announce_destination
-from bootserver.netboot.tftp.source import Netascii, Source, Text
-from bootserver.netboot.tftp.transfer import Outcome, Patience, Transfer
+from bootserver.netboot.tftp.transfer import Outcome, Transfer
 
 log = logging.getLogger(__name__)
 
@@ -47,67 +43,18 @@ _REQUESTS_AT_ONCE: Final = 128  # so that a storm of requests leaves room for th
 _EVENTS_AT_ONCE: Final = 256
 _SCAN_EACH: Final = 0.02  # seconds between two looks for what to repeat
 _IDLE: Final = 60.0
+_LAST_WORDS: Final = 4  # datagrams that may wait in a port when its client asks anew
 _REQUEST_OPCODES: Final = frozenset({struct.pack("!H", Opcode.RRQ), struct.pack("!H", Opcode.WRQ)})
-_NO_DESCRIPTORS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-@dataclass(frozen=True, slots=True)
-class TftpLimits:
-    """What one server spends.
-
-    :ivar transfers: at once; the next request is told to come again later.
-    :ivar transfers_per_client: the same, for one address.
-    :ivar windowsize: blocks (RFC 7440) that go out before an ACK, at most.
-    :ivar burst: bytes that they have, at most.
-    :ivar idle_ports: sockets kept for the next transfers.
-    :ivar restart_silence: a request from the port of a transfer under way is the client's repetition; after this many
-        seconds without an ACK it is a machine that was reset and happens to choose the same port again.
-    """
-
-    transfers: int = 8000
-    transfers_per_client: int = 64
-    windowsize: int = 64
-    burst: int = 128 * 1024
-    idle_ports: int = 256
-    restart_silence: float = 1.0
-    patience: Patience = field(default_factory=Patience)
-
-
-@dataclass(frozen=True, slots=True)
-class TransferEnd:
-    """What became of a request.
-
-    :ivar path: as the client wrote it; empty if the request could not be read.
-    :ivar content: what it was answered with; None if there was nothing to send.
-    :ivar sent: bytes that the client has acknowledged.
-    :ivar why: for people, where the outcome alone doesn't tell.
-    """
-
-    path: str
-    address: IPv4Address | IPv6Address
-    port: int
-    content: Content | None
-    outcome: Outcome
-    sent: int
-    seconds: float
-    blksize: int
-    windowsize: int
-    retransmissions: int
-    why: str
 
 
 @dataclass(slots=True)
 class _Ticket:
     """What the server keeps of a request while its transfer lasts."""
 
-    request: Request
     datagram: bytes
-    key: PeerAddress
-    address: IPv4Address | IPv6Address
-    content: Content
+    peer: PeerAddress
+    answer: Answer
     begun_at: float
-    blksize: int
-    windowsize: int
 
 
 @dataclass(slots=True)
@@ -115,16 +62,6 @@ class _Tick:
     call: Callable[[], object]
     seconds: float
     due: float
-
-
-@dataclass(slots=True)
-class _Visitor:
-    """Who sent a request, and to which of our addresses."""
-
-    listener: socket.socket
-    destination: bytes
-    peer: PeerAddress
-    address: IPv4Address | IPv6Address
 
 
 class TftpServer:
@@ -144,10 +81,9 @@ class TftpServer:
         on_end: Callable[[TransferEnd], None],
         limits: TftpLimits | None = None,
     ) -> None:
-        self._resolve = resolve
-        self._files = files
         self._on_end = on_end
         self._limits = limits or TftpLimits()
+        self._desk = AnswerDesk(resolve, files, self._limits)
         self._poller = select.epoll()
         self._ports = Ports(self._poller, self._limits.idle_ports)
         self._busy: dict[PeerAddress, Port] = {}
@@ -162,6 +98,10 @@ class TftpServer:
             announce_destination(listener)
             self._listeners[listener.fileno()] = listener
             self._poller.register(listener, select.EPOLLIN)
+
+    def __del__(self) -> None:
+        # Not when run() ends: stop() may be on its way just then, and would write to whatever has that descriptor next.
+        os.close(self._wake)
 
     @property
     def transfers(self) -> int:
@@ -217,17 +157,14 @@ class TftpServer:
                 transfer = port.transfer
                 if transfer is None:
                     continue  # a late word of a client whose transfer is over
-                if datagram == transfer.awaited:
-                    wire = transfer.proceed(now)
-                else:
-                    wire = transfer.receive(datagram, now)
+                wire = transfer.proceed(now) if datagram == transfer.awaited else transfer.receive(datagram, now)
                 if transfer.outcome is not None:
                     self._finish(port, wire, now)
-                elif transfer.count == 1:
-                    if wire:
-                        port.send(wire)
                 elif wire:
-                    port.send_window(wire, transfer.segment)
+                    if transfer.count == 1:
+                        port.send(wire)
+                    else:
+                        port.send_window(wire, transfer.segment)
             except ConnectionRefusedError:
                 self._unreachable(port, now)
             except OSError:
@@ -247,6 +184,8 @@ class TftpServer:
 
     def _take_requests(self, listener: socket.socket, now: float) -> None:
         for _ in range(_REQUESTS_AT_ONCE):
+            if self._stop_at is not None:
+                return
             try:
                 datagram, ancillary, _, peer = listener.recvmsg(_MAX_DATAGRAM, _ANCILLARY_SIZE)
             except BlockingIOError:
@@ -269,112 +208,65 @@ class TftpServer:
         destination = ancillary[0][2]
         if not self._ports.accepts(destination):
             return
-        busy = self._busy.get(peer)
-        if busy is not None and self._is_repetition(busy, datagram, now):
+        port = self._busy.get(peer)
+        if port is not None and self._is_repetition(port, datagram, now):
             return
-        visitor = _Visitor(listener, destination, peer, _address(peer[0]))
+        running = self._per_client.get(peer[0], 0)
+        busy = ""
+        if len(self._busy) >= self._limits.transfers:
+            busy = BUSY
+        elif running >= self._limits.transfers_per_client:
+            busy = "busy, too many transfers at once"
+        answer = self._desk.answer(datagram, _address(peer[0]), busy)
         try:
-            request = _read(datagram)
-        except PacketError as error:
-            self._refuse(visitor, "", Outcome.REFUSED, ErrorCode.ILLEGAL_OPERATION, str(error))
+            port = self._ports.take(destination, peer)
+        except OSError as error:
+            path = answer.path
+            answer = Refusal(path, Outcome.REFUSED, ErrorCode.UNDEFINED, BUSY, str(error))
+            if error.errno in NO_DESCRIPTORS:
+                send_from_listener(listener, destination, peer, _error(answer))
+            self._report_refusal(answer, peer)
             return
-        if request.opcode is Opcode.WRQ:
-            self._refuse(visitor, request.filename, Outcome.REFUSED, ErrorCode.ACCESS_VIOLATION, "this server is read-only")
-        elif len(self._busy) >= self._limits.transfers:
-            self._refuse(visitor, request.filename, Outcome.REFUSED, ErrorCode.UNDEFINED, "busy, try again later")
-        elif self._per_client.get(peer[0], 0) >= self._limits.transfers_per_client:
-            self._refuse(visitor, request.filename, Outcome.REFUSED, ErrorCode.UNDEFINED, "busy, too many transfers at once")
-        else:
-            self._answer(visitor, request, datagram, now)
+        if isinstance(answer, Refusal):
+            # Nobody acknowledges an ERROR (RFC 1350 section 7): send it and forget it.
+            try:
+                port.send(_error(answer))
+            finally:
+                self._ports.give_back(port)
+                self._report_refusal(answer, peer)
+            return
+        transfer = port.transfer = Transfer(answer.source, answer.agreed, self._limits.patience, now)
+        port.ticket = _Ticket(datagram, peer, answer, now)
+        self._busy[peer] = port
+        self._per_client[peer[0]] = running + 1
+        if transfer.outcome is None:
+            port.send(transfer.wire)
+        else:  # the file can't be read
+            self._finish(port, transfer.wire, now)
 
     def _is_repetition(self, port: Port, datagram: bytes, now: float) -> bool:
         """A request comes from the very port of a transfer under way. If it begins a new one, the old one is ended here."""
         transfer, ticket = port.transfer, port.ticket
         assert transfer is not None and isinstance(ticket, _Ticket)
-        # Its last word may wait in its own port while the next request comes by ours: OVMF aborts and asks again at once.
-        self._serve([(port.fileno, 0)])
+        # The old one's last word may still wait in its own port: OVMF aborts, and asks again at once.
+        self._serve([(port.fileno, 0)] * _LAST_WORDS)
         if port.transfer is not transfer:
             return False
         if datagram == ticket.datagram and not (transfer.is_answered and transfer.is_silent(now, self._limits.restart_silence)):
             wire = transfer.repeated(now)
             if wire:
-                port.send(wire)  # before the first ACK a window never is on the wire: it takes an OACK to agree on one
+                port.send(wire)  # one packet: before the first ACK no window is agreed on
             return True
         transfer.stop("the client began anew")
         self._finish(port, b"", now)
         return False
 
-    def _answer(self, visitor: _Visitor, request: Request, datagram: bytes, now: float) -> None:
-        resolution = self._resolve(request.filename, visitor.address)
-        if isinstance(resolution, Missing):
-            self._refuse(visitor, request.filename, Outcome.MISSING, ErrorCode.NOT_FOUND, "file not found", resolution.why)
-            return
-        if isinstance(resolution, Denied):
-            self._refuse(visitor, request.filename, Outcome.DENIED, ErrorCode.ACCESS_VIOLATION, "access denied", resolution.why)
-            return
-        source: Source
-        try:
-            if isinstance(resolution.body, bytes):
-                source, size = Text(resolution.body), len(resolution.body)
-            else:
-                source = file = self._files.open(resolution.body)
-                size = file.size
-        except OSError as error:
-            if error.errno in _NO_DESCRIPTORS:
-                self._refuse(visitor, request.filename, Outcome.REFUSED, ErrorCode.UNDEFINED, "busy, try again later", str(error))
-            else:
-                self._refuse(visitor, request.filename, Outcome.MISSING, ErrorCode.NOT_FOUND, "file not found", str(error))
-            return
-        if request.mode is Mode.NETASCII:
-            source = Netascii(source)
-        limits = self._limits
-        agreed = _agree(datagram, size, limits.windowsize, limits.burst)
-        try:
-            port = self._ports.take(visitor.destination, visitor.peer)
-        except OSError as error:
-            self._out_of_ports(visitor, request.filename, error)
-            return
-        transfer = Transfer(source, agreed, limits.patience, now)
-        port.transfer = transfer
-        port.ticket = _Ticket(
-            request, datagram, visitor.peer, visitor.address, resolution, now, agreed.blksize, agreed.windowsize
+    def _report_refusal(self, refusal: Refusal, peer: PeerAddress) -> None:
+        self._report(
+            TransferEnd(
+                refusal.path, _address(peer[0]), peer[1], None, refusal.outcome, 0, 0.0, DEFAULT_BLKSIZE, 1, 0, refusal.why
+            )
         )
-        self._busy[visitor.peer] = port
-        self._per_client[visitor.peer[0]] = self._per_client.get(visitor.peer[0], 0) + 1
-        if transfer.outcome is not None:  # the file can't be read
-            self._finish(port, transfer.wire, now)
-            return
-        port.send(transfer.wire)
-
-    def _refuse(self, visitor: _Visitor, path: str, outcome: Outcome, code: ErrorCode, text: str, why: str | None = None) -> None:
-        """Answer with an ERROR, and forget it: nobody acknowledges one (RFC 1350 section 7)."""
-        try:
-            port = self._ports.take(visitor.destination, visitor.peer)
-        except OSError as error:
-            self._out_of_ports(visitor, path, error)
-            return
-        try:
-            port.send(Error(code, text).encode())
-        except OSError as error:
-            log.debug("no way to %s: %s", visitor.address, error)
-        finally:
-            self._ports.give_back(port)
-        self._report_refusal(visitor, path, outcome, why or text)
-
-    def _out_of_ports(self, visitor: _Visitor, path: str, error: OSError) -> None:
-        """No socket of its own for this client: say so from the port that it asked."""
-        if error.errno in _NO_DESCRIPTORS:
-            level = socket.IPPROTO_IPV6 if visitor.listener.family == socket.AF_INET6 else socket.IPPROTO_IP
-            kind = socket.IPV6_PKTINFO if level == socket.IPPROTO_IPV6 else 8  # IP_PKTINFO
-            text = Error(ErrorCode.UNDEFINED, "busy, try again later").encode()
-            try:
-                visitor.listener.sendmsg([text], [(level, kind, visitor.destination)], 0, visitor.peer)
-            except OSError as second:
-                log.debug("no way to %s: %s", visitor.address, second)
-        self._report_refusal(visitor, path, Outcome.REFUSED, str(error))
-
-    def _report_refusal(self, visitor: _Visitor, path: str, outcome: Outcome, why: str) -> None:
-        self._report(TransferEnd(path, visitor.address, visitor.peer[1], None, outcome, 0, 0.0, DEFAULT_BLKSIZE, 1, 0, why))
 
     def _scan(self, now: float) -> None:
         """Repeat what was not acknowledged in time, and give up those who have gone."""
@@ -395,7 +287,7 @@ class TftpServer:
                 except ConnectionRefusedError:
                     self._unreachable(port, now)
                 except OSError as error:
-                    log.debug("nothing sent to %s: %s", port.ticket.address, error)
+                    log.debug("nothing sent to %s: %s", port.ticket.peer[0], error)
 
     def _unreachable(self, port: Port, now: float) -> None:
         if port.transfer is not None:
@@ -411,27 +303,29 @@ class TftpServer:
     def _finish(self, port: Port, last_words: bytes, now: float) -> None:
         transfer, ticket = port.transfer, port.ticket
         assert transfer is not None and isinstance(ticket, _Ticket) and transfer.outcome is not None
+        peer, answer = ticket.peer, ticket.answer
         if last_words:
             try:
                 port.send(last_words)
             except OSError as error:
-                log.debug("no way to %s: %s", ticket.address, error)
+                log.debug("no way to %s: %s", peer[0], error)
         self._ports.give_back(port)
-        self._busy.pop(ticket.key, None)
-        count = self._per_client.pop(ticket.key[0], 1) - 1
-        if count:
-            self._per_client[ticket.key[0]] = count
+        del self._busy[peer]
+        count = self._per_client[peer[0]] = self._per_client[peer[0]] - 1
+        if not count:
+            del self._per_client[peer[0]]
+        agreed = answer.agreed
         self._report(
             TransferEnd(
-                ticket.request.filename,
-                ticket.address,
-                ticket.key[1],
-                ticket.content,
+                answer.path,
+                _address(peer[0]),
+                peer[1],
+                answer.content,
                 transfer.outcome,
                 transfer.acknowledged_bytes,
                 now - ticket.begun_at,
-                ticket.blksize,
-                ticket.windowsize,
+                agreed.blksize,
+                agreed.windowsize,
                 transfer.retransmissions,
                 transfer.why,
             )
@@ -457,21 +351,10 @@ class TftpServer:
             self._finish(port, port.transfer.stop("the server is stopping"), now)
         self._ports.close()
         self._poller.close()
-        os.close(self._wake)
 
 
-# In a mass boot a thousand machines send the same request, byte for byte; reading it once saves a third of what a small
-# file costs.
-@lru_cache(maxsize=2048)
-def _read(datagram: bytes) -> Request:
-    request = decode(datagram)
-    assert isinstance(request, Request)  # the opcode was looked at before
-    return request
-
-
-@lru_cache(maxsize=2048)
-def _agree(datagram: bytes, size: int, max_windowsize: int, max_burst: int) -> Agreed:
-    return negotiate(_read(datagram), size, max_windowsize=max_windowsize, max_burst=max_burst)
+def _error(refusal: Refusal) -> bytes:
+    return Error(refusal.code, refusal.text).encode()
 
 
 @lru_cache(maxsize=65536)

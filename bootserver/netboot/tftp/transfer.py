@@ -30,8 +30,6 @@ from bootserver.netboot.tftp.packet import (
 )
 from bootserver.netboot.tftp.source import Source
 
-_MEASURE_EACH: Final = 16
-"""Blocks between two measurements of the round trip (a power of two)."""
 _NOTHING: Final = b""
 
 
@@ -79,11 +77,11 @@ class Transfer:
     __slots__ = (
         "_agreed",
         "_answered",
-        "_attend",
         "_begun_at",
         "_blksize",
         "_chunk",
         "_chunk_begin",
+        "_clear",
         "_final",
         "_limit",
         "_number",
@@ -95,6 +93,7 @@ class Transfer:
         "_stalled_at",
         "_timeout",
         "_tries",
+        "_unmeasured",
         "_windowsize",
         "awaited",
         "count",
@@ -127,7 +126,9 @@ class Transfer:
         self._number = 0  # of the last block sent
         self._final = False  # it was the last one
         self._answered = False  # some ACK came, so the client is where it says it is
-        self._attend = True  # the next awaited ACK needs more than the next block
+        # Up to which place of the chunk an awaited ACK means "the next block, please" and nothing else; -1: not now.
+        self._clear = -1
+        self._unmeasured = True  # the last round trip told nothing: something was repeated
 
         self._begun_at = self.sent_at = now
         self._stalled_at = now
@@ -156,19 +157,21 @@ class Transfer:
 
         :returns: what to send now; nothing when that was the last block.
         """
-        if self._attend and not self._attended(now):
-            return _NOTHING
-        self.sent_at = now
         begin = self._position
         end = begin + self._blksize
-        if self._windowsize == 1 and end <= self._limit:  # the way that nearly every packet of every boot takes
+        if end <= self._clear:  # the way that nearly every packet of every boot takes
             self._position = end
+            self.sent_at = now
             number = self._number = (self._number + 1) & 0xFFFF
-            if not number % _MEASURE_EACH:
-                self._attend = True
             self.awaited = ACKS[number]
             wire = self.wire = DATA_HEADERS[number] + self._chunk[begin:end]
             return wire
+        self._answered = True
+        if self._final:
+            self._end(Outcome.SENT, "")
+            return _NOTHING
+        self._measure(now)
+        self.sent_at = now
         self._send_blocks()
         return self.wire
 
@@ -203,7 +206,8 @@ class Transfer:
         """
         if self._answered:
             return _NOTHING
-        self._tries = max(self._tries, 1)  # Karn: an ACK now tells nothing of the round trip
+        self._tries = max(self._tries, 1)
+        self._clear = -1
         self.sent_at = now
         self.retransmissions += 1
         return self.wire
@@ -233,7 +237,7 @@ class Transfer:
             self._stalled_at = self.sent_at
         self._tries += 1
         self.retransmissions += self.count
-        self._attend = True
+        self._clear = -1
         self.sent_at = now
         if self._agreed.timeout is None:
             self._timeout = min(self._timeout * 2, patience.max_timeout)
@@ -259,23 +263,14 @@ class Transfer:
         """Whether any ACK has come."""
         return self._answered
 
-    def _attended(self, now: float) -> bool:
-        """What an awaited ACK means beyond "the next block, please"; False if nothing is left to send."""
-        self._answered = True
-        if self._tries:
-            self._tries = 0  # and the next round trip is measured, which undoes the back-off
-            self.wait = self._timeout
-        else:
-            self._measure(now - self.sent_at)
-            self._attend = False
-        if self._final:
-            self._end(Outcome.SENT, "")
-            return False
-        return True
-
-    def _measure(self, rtt: float) -> None:
-        """RFC 6298 section 2."""
-        if self._agreed.timeout is None:
+    def _measure(self, now: float) -> None:
+        """Learn from an awaited ACK how long the way takes (RFC 6298 section 2); once a chunk, and once a window."""
+        self._unmeasured = self._tries > 0
+        if self._unmeasured:
+            # Karn: it may answer any of the packets that were sent. The back-off lasts until the next one, which tells.
+            self._tries = 0
+        elif self._agreed.timeout is None:
+            rtt = now - self.sent_at
             if self._rtt:
                 self._rtt_variation += (abs(self._rtt - rtt) - self._rtt_variation) / 4
                 self._rtt += (rtt - self._rtt) / 8
@@ -298,7 +293,7 @@ class Transfer:
         self._number = block
         self._final = False
         self._tries = 0
-        self._attend = True
+        self._unmeasured = True
         self.wait = self._timeout
         self.sent_at = now
         self._send_blocks()
@@ -331,26 +326,20 @@ class Transfer:
             self.wire = self.stop(error.strerror or str(error))
             return
         self._number, self.count = number, count
-        if self._final or count > 1 or not number % _MEASURE_EACH:
-            self._attend = True
+        in_the_way = self._final or self._windowsize > 1 or self._unmeasured
+        self._clear = -1 if in_the_way else self._limit
         self.awaited = ACKS[number]
         self.wire = b"".join(pieces)
 
     def _across_chunks(self) -> bytes:
         """The next block, where the chunk at hand does not hold all of it; a shorter one at the end of the source."""
-        pieces: list[memoryview] = []
-        missing = self._blksize
-        while missing:
-            piece = self._chunk[self._position : self._position + missing]
-            if piece:
-                pieces.append(piece)
-                missing -= len(piece)
-                self._position += len(piece)
-            else:
-                behind = self._chunk_begin + self._limit
-                if not self._seek(behind):
-                    break
-        return b"".join(pieces)
+        payload = bytes(self._chunk[self._position :])
+        self._position = self._limit
+        while (missing := self._blksize - len(payload)) and self._seek(self._chunk_begin + self._limit):
+            end = min(self._position + missing, self._limit)
+            payload += self._chunk[self._position : end]
+            self._position = end
+        return payload
 
     def _seek(self, offset: int) -> bool:
         """Make ``offset`` the next byte to send; False, and nothing changes, if the source ends there."""
