@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `make bench`. Run it on a machine that does nothing else; half an hour (--quick: ten minutes)."""
+"""All benchmarks, one after the other: `make bench`. Half an hour (--quick: ten minutes), on a machine that does nothing else."""
 
 from __future__ import annotations
 

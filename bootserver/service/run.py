@@ -53,8 +53,10 @@ def serve(config: Config) -> int:
 def _allow_many_files() -> None:
     """A socket for each transfer and each download: a mass boot needs some ten thousand (setrlimit(2))."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MANY_FILES if os.geteuid() == 0 else min(MANY_FILES, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(wanted, hard)))
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (MANY_FILES, max(MANY_FILES, hard)))
+    except (ValueError, OSError):  # no CAP_SYS_RESOURCE, or the kernel's own limit (fs.nr_open)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(MANY_FILES, hard), hard))
 
 
 def _reload(old: Config, opener: _Opener) -> list[Part] | None:

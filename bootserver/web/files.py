@@ -38,11 +38,11 @@ def blueprint(site: Site) -> Blueprint:
         address = client_address(site)
         match site.resolve(path, address):
             case Missing():
-                return plain("404 not found", 404)
+                return _refuse("404 not found", 404)
             case Denied(why, node, mac):
                 detail: Detail = {"path": path[:200], "why": why, "status": 403, "from": str(address)}
                 site.reporter.report(Event(Kind.DENIED, time.time(), node, mac, detail))
-                return plain(f"403 {why}", 403)
+                return _refuse(f"403 {why}", 403)
             case Content(body=bytes() as body) as content:
                 response = Response(body, content_type="text/plain; charset=utf-8")
                 if request.method == "GET":
@@ -53,6 +53,11 @@ def blueprint(site: Site) -> Blueprint:
         raise AssertionError("the resolver answers with Content, Missing or Denied")
 
     return routes
+
+
+def _refuse(text: str, status: int) -> Response:
+    # GRUB takes the body of a refusal for the configuration that it asked for, and carries it out.
+    return plain("" if request.user_agent.string.startswith("GRUB") else text, status)
 
 
 def _file(site: Site, content: Content, path: str, address: IPv4Address | IPv6Address) -> Response:

@@ -150,7 +150,7 @@ class Product:
         :raises TooLate: they don't.
         """
         deadline = time.monotonic() + seconds
-        while missing := _untold(story, [row["event"] for row in self.rows("events", node)]):
+        while missing := _untold(story, [row["kind"] for row in self.rows("events", node)]):
             if time.monotonic() > deadline:
                 raise TooLate(f"{node}'s events do not tell {missing!r} of {list(story)}:\n{self.cli('events', node).stdout}")
             time.sleep(0.5)

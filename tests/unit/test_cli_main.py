@@ -176,3 +176,18 @@ def test_completion_offers_nothing_and_says_nothing_without_a_database(tmp_path:
         config=tmp_path / "none", _BOOTSERVER_COMPLETE="bash_complete", COMP_WORDS="bootserver node show c", COMP_CWORD="3"
     )
     assert (result.stdout.strip(), result.stderr) == ("", "")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", 1), ("y", 0)])
+def test_on_a_terminal_a_person_is_asked(admin: Administrator, answer: str, left: int) -> None:
+    admin.does("node", "add", "compute-0-0")
+    main, terminal = os.openpty()
+    command = [sys.executable, "-m", "bootserver", "--config", str(admin.config_path), "node", "remove", "compute-0-0"]
+    asking = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    os.write(main, f"{answer}\n".encode())
+    _, said = asking.communicate(timeout=60)
+    os.close(main)
+    os.close(terminal)
+    assert "Remove compute-0-0? [y/N]" in said
+    assert asking.returncode == left
+    assert len(admin.lists("node", "list")) == left

@@ -1,0 +1,105 @@
+"""The one decision of the product, as a table: who it is, what its action is, what firmware asks, and what it boots."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bootserver.cluster.actions import SHIPPED, BootAction
+from bootserver.cluster.boot import boot_plan
+from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, LocalDisk, Plan, Wait
+from bootserver.cluster.view import InstallView, NodeView
+from bootserver.values.firmware import Firmware
+from bootserver.values.secret import Secret
+from tests import views
+
+BIOS, UEFI, HTTP, ARM = Firmware.BIOS, Firmware.UEFI_X64, Firmware.UEFI_X64_HTTP, Firmware.UEFI_ARM64
+ARMED, PARKED = InstallView(1, Secret("s"), None), InstallView(1, Secret("s"), "somebody else may have read it")
+URL = "http://10.1.1.1/"
+
+# An install as the view resolves it, and actions that a site may add.
+IMAGE = BootAction("install", "installer/vmlinuz", ("installer/initrd.img",), "quiet")
+LIVE = BootAction("live", "live/vmlinuz", ("live/a.img", "live/b.img"), "ip=dhcp")
+REMOTE = BootAction("remote", "http://mirror/vmlinuz")
+NOTHING = BootAction("nothing")
+FLASH, MEMTEST, RESCUE, OS = SHIPPED["pxeflash"], SHIPPED["memtest"], SHIPPED["rescue"], SHIPPED["os"]
+
+INSTALLER = ("installer/vmlinuz", ("installer/initrd.img",))
+
+# action,                install, why not resolved,   firmware   what it boots, or the words that the console shows
+TABLE = [
+    (OS,                  None,   None,               BIOS,      LocalDisk),
+    (OS,                  None,   None,               UEFI,      LocalDisk),
+    (OS,                  ARMED,  None,               UEFI,      LocalDisk),  # what is left of an install wipes no disk
+    (IMAGE,               ARMED,  None,               BIOS,      (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)),
+    (IMAGE,               ARMED,  None,               UEFI,      (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)),
+    (IMAGE,               ARMED,  None,               HTTP,      (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)),
+    (IMAGE,               None,   None,               BIOS,      "action install is not armed: bootserver pxe set compute-0-0 install"),
+    (SHIPPED["install"],  None,   "it has neither",   BIOS,      "action install is not armed: it has neither"),
+    (SHIPPED["install"],  ARMED,  "no image 'x'",     UEFI,      "action install: no image 'x'"),
+    (IMAGE,               PARKED, None,               BIOS,      "action install is parked: somebody else may have read it"),
+    (SHIPPED["install headless"], None, None,         BIOS,      "is not armed: bootserver pxe set compute-0-0 install headless"),
+    (RESCUE,              None,   None,               BIOS,      (*INSTALLER, f"bootserver.rescue bootserver={URL}", False)),
+    (RESCUE,              ARMED,  None,               BIOS,      (*INSTALLER, f"bootserver.rescue bootserver={URL}", False)),
+    (LIVE,                None,   None,               UEFI,      ("live/vmlinuz", ("live/a.img", "live/b.img"), f"ip=dhcp bootserver={URL}", False)),
+    (REMOTE,              None,   None,               BIOS,      ("http://mirror/vmlinuz", (), f"bootserver={URL}", False)),
+    (MEMTEST,             None,   None,               BIOS,      ("memtest86+x64.bin", (), f"bootserver={URL}", False)),
+    (MEMTEST,             None,   None,               UEFI,      EfiApplication("memtest86+x64.efi", "action memtest")),
+    (MEMTEST,             None,   None,               HTTP,      EfiApplication("memtest86+x64.efi", "action memtest")),
+    (FLASH,               None,   None,               BIOS,      FloppyBoot("pxeflash.img", "bigraw keeppxe", "action pxeflash")),
+    (FLASH,               None,   None,               UEFI,      "needs BIOS firmware; this machine has UEFI"),
+    (FLASH,               None,   None,               ARM,       "needs BIOS firmware; this machine has UEFI"),
+    (NOTHING,             None,   None,               BIOS,      "action nothing says nothing to boot"),
+]  # fmt: skip
+
+
+def plan(node: NodeView | None, firmware: Firmware) -> Plan:
+    return boot_plan(node, firmware, frontend_url=lambda _: URL, ticket=lambda _: "TICKET")
+
+
+def node(action: BootAction, install: InstallView | None = None, unresolved: str | None = None) -> NodeView:
+    return dataclasses.replace(views.node(action=action), install=install, unresolved=unresolved)
+
+
+@pytest.mark.parametrize(
+    ("action", "install", "unresolved", "firmware", "wanted"),
+    TABLE,
+    ids=[f"{row[0].name}-{'no install' if row[1] is None else row[1].parked or 'armed'}-{row[3].name}" for row in TABLE],
+)
+def test_what_a_node_boots(
+    action: BootAction, install: InstallView | None, unresolved: str | None, firmware: Firmware, wanted: object
+) -> None:
+    found = plan(node(action, install, unresolved), firmware)
+    match wanted:
+        case str():
+            assert isinstance(found, Wait) and wanted in found.because
+        case (kernel, initrds, args, has_ticket):
+            assert found == LinuxBoot(kernel, initrds, args, f"action {action.name}", has_ticket)
+        case type():
+            assert isinstance(found, wanted)
+        case _:
+            assert found == wanted
+
+
+@pytest.mark.parametrize("firmware", Firmware)
+def test_a_machine_that_nobody_knows_waits_and_says_how_to_make_it_a_node(firmware: Firmware) -> None:
+    found = plan(None, firmware)
+    assert isinstance(found, Wait) and "bootserver insert-ethers" in found.because
+
+
+@pytest.mark.parametrize("firmware", Firmware)
+@pytest.mark.parametrize("action", [*SHIPPED.values(), IMAGE, LIVE, REMOTE, NOTHING], ids=lambda action: action.name)
+@pytest.mark.parametrize("install", [None, ARMED, PARKED])
+def test_a_ticket_stands_only_in_the_menu_of_an_armed_install(
+    action: BootAction, install: InstallView | None, firmware: Firmware
+) -> None:
+    found = plan(node(action, install), firmware)
+    has_ticket = "TICKET" in repr(found)
+    assert has_ticket == (isinstance(found, LinuxBoot) and found.has_ticket)
+    assert not has_ticket or (action.installs and install is ARMED)
+
+
+def test_only_actions_called_install_install() -> None:
+    names = {"install": True, "install headless": True, "installer": False, "reinstall": False, "os": False, "Install": False}
+    assert {name: BootAction(name).installs for name in names} == names
