@@ -40,6 +40,7 @@ def main() -> int:
     if options.trickle:
         trickle(options.trickle[0], int(options.trickle[1]), int(options.trickle[2]))
         return 0
+    program("nginx", "usr/sbin/nginx")  # while there still is a network to have it from
     enter_namespace("10.0.0.1/8")
     with scratch() as folder:
         config = init(folder)

@@ -11,8 +11,7 @@ meets all of them. Only ratios within one run mean anything. The clients are ben
 clients, and every byte compared with the file on disk. Everything happens on
 the loopback interface of a network namespace that ends with the run.
 
-Needs root (for the namespace), gcc, dnsmasq, tftpd-hpa; atftpd conflicts with tftpd-hpa and is unpacked from its package
-into a cache folder.
+Needs root (for the namespace) and gcc; the other servers are unpacked from their packages into a cache folder.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import json
 import os
 import platform
 import resource
-import shutil
 import signal
 import socket
 import statistics
@@ -39,11 +37,16 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bootserver-bench"
+from bench.place import INSIDE, program  # noqa: E402  # found by the line above
+
 OURS = ("ours x1", "ours x2")
 PEERS = ("dnsmasq", "tftpd-hpa", "atftpd")
 SO_RCVBUFFORCE = 33
-INSIDE = "BOOTSERVER_BENCH_INSIDE"  # environment: the network namespace has been made
+PACKAGES = {
+    "dnsmasq": ("dnsmasq-base", "usr/sbin/dnsmasq"),
+    "tftpd-hpa": ("tftpd-hpa", "usr/sbin/in.tftpd"),
+    "atftpd": ("atftpd", "usr/sbin/atftpd"),
+}
 MENUS = 256
 
 
@@ -161,15 +164,27 @@ def commands(server: str, port: int, root: Path, scratch: Path) -> list[list[str
     match server:
         case "dnsmasq":
             return [
-                ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-max=9000",
+                [str(peer_program(server)), "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-max=9000",
                  f"--tftp-root={root}", "--user=root", "--listen-address=127.0.0.1", "--bind-interfaces",
                  f"--pid-file={scratch}/dnsmasq.pid", "--log-facility=/dev/null"]
             ]  # fmt: skip
         case "tftpd-hpa":
-            return [["in.tftpd", "--foreground", "--address", f"127.0.0.1:{port}", "-4", "--user", "root", "--secure", str(root)]]
+            return [
+                [
+                    str(peer_program(server)),
+                    "--foreground",
+                    "--address",
+                    f"127.0.0.1:{port}",
+                    "-4",
+                    "--user",
+                    "root",
+                    "--secure",
+                    str(root),
+                ]
+            ]
         case "atftpd":
             return [
-                [str(atftpd()), "--daemon", "--no-fork", "--port", str(port), "--bind-address", "127.0.0.1", "--user",
+                [str(peer_program(server)), "--daemon", "--no-fork", "--port", str(port), "--bind-address", "127.0.0.1", "--user",
                  "root.root", "--maxthread", "1000", "--logfile", "/dev/null", str(root)]
             ]  # fmt: skip
         case _:
@@ -177,15 +192,9 @@ def commands(server: str, port: int, root: Path, scratch: Path) -> list[list[str
             return [one] * int(server[-1])
 
 
-def atftpd() -> Path:
-    """Its program, unpacked from Debian's package and not installed: the package conflicts with tftpd-hpa."""
-    program = CACHE / "atftpd" / "usr/sbin/atftpd"
-    if not program.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", "atftpd"], cwd=CACHE, check=True, capture_output=True)
-        (package,) = CACHE.glob("atftpd_*.deb")
-        subprocess.run(["dpkg", "-x", str(package), str(CACHE / "atftpd")], check=True)
-    return program
+def peer_program(name: str) -> Path:
+    """A peer's program, unpacked from Debian's package and not installed: the packages start services, and conflict."""
+    return program(*PACKAGES[name])
 
 
 @dataclass
@@ -363,8 +372,8 @@ def main() -> int:
         serve(arguments.serve, arguments.root)
         return 0
     if not arguments.ours:
-        if "atftpd" in arguments.peers:
-            atftpd()  # while there still is a network to have it from
+        for peer in arguments.peers.split(","):
+            peer_program(peer)  # while there still is a network to have it from
         enter_namespace()
     with tempfile.TemporaryDirectory(prefix="bootserver-bench-") as folder:
         scratch = Path(folder)
@@ -390,8 +399,7 @@ def compare(arguments: argparse.Namespace, load: Path, scratch: Path) -> int:
     root.mkdir()
     make_files(root)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}")
-    programs = {"dnsmasq": "dnsmasq", "tftpd-hpa": "in.tftpd", "atftpd": "apt-get"}
-    present = [peer for peer in arguments.peers.split(",") if peer in programs and shutil.which(programs[peer])]
+    present = arguments.peers.split(",")
     only = set(arguments.only.split(",")) - {""}
     everything: dict[str, Results] = {}
     met = True

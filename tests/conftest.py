@@ -1,4 +1,4 @@
-"""Fixtures that rooms share: a cluster in a real database."""
+"""Fixtures that rooms share: a cluster in a real database, and a service in a network of its own."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import Cluster, make
+from tests.frontend import Frontend, serving, what_is_missing
 
 _MEMORY = Path("/dev/shm")  # every change is synced to the disk, which a test need not wait for
 
@@ -28,3 +29,17 @@ def cluster(template: Path) -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix="bootserver-test-", dir=_MEMORY if _MEMORY.is_dir() else None)
     yield Cluster(Path(folder), template)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def own_network() -> None:
+    """What a service in a network of its own needs of this machine."""
+    if missing := what_is_missing():
+        pytest.skip(missing)
+
+
+@pytest.fixture(scope="module")
+def frontend(own_network: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Frontend]:
+    """A service at work, for the tests of one module; each leaves it serving."""
+    with serving(tmp_path_factory.mktemp("frontend")) as running:
+        yield running

@@ -1,8 +1,8 @@
 """Keeps a process's view up to date, in a thread beside its loop.
 
 SQLite's ``data_version`` is asked every POLL seconds (some microseconds): it is the hint that something was written. The
-change log's number is the truth: only when it moved is the view loaded anew, aside, and swapped in whole. While the
-database is away, locked or damaged, the last view stays, and nodes go on booting by it.
+change log's newest entry is the truth: only when it is another one is the view loaded anew, aside, and swapped in whole.
+While the database is away, locked or damaged, the last view stays, and nodes go on booting by it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from bootserver.cluster.change import open_reader
-from bootserver.cluster.load import load_view, sequence
+from bootserver.cluster.load import load_view, newest_change
 from bootserver.cluster.view import View
 from bootserver.db.connection import Database
 
@@ -38,6 +38,7 @@ class ViewKeeper:
         self._backup = backup
         self._lease_seconds = lease_seconds
         self._stamp: object = None
+        self._shown: tuple[object, ...] | None = None
         self._away = False
         self._listeners: list[Callable[[View], None]] = []
         self._stopped = threading.Event()
@@ -77,8 +78,9 @@ class ViewKeeper:
     def _load(self, database: Database) -> bool:
         try:
             with open_reader(database) as reader:
-                if sequence(reader) != self.view.sequence:
+                if (newest := newest_change(reader)) != self._shown:
                     self._show(load_view(reader, self._lease_seconds))
+                    self._shown = newest
         except Exception as error:  # damage that the database does not notice shows as rows that make no sense
             if not self._away:
                 self._away = True

@@ -31,6 +31,12 @@ def sequence(reader: Reader) -> int:
     return number
 
 
+def newest_change(reader: Reader) -> tuple[object, ...]:
+    """What tells one state of the cluster from another: its number alone would not, where a database takes another's place."""
+    rows = reader.connection.rows('SELECT sequence, "at", who, what FROM change ORDER BY sequence DESC LIMIT 1')
+    return (rows[0]["sequence"], rows[0]["at"], rows[0]["who"], rows[0]["what"]) if rows else ()
+
+
 def load_view(reader: Reader, lease_seconds: int) -> View:
     """The whole cluster, in a few tens of milliseconds for 10,000 nodes."""
     networks = {row.id: _network(row, lease_seconds) for row in reader.rows(NetworkRow)}

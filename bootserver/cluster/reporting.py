@@ -20,6 +20,7 @@ from typing import Any
 
 from bootserver.cluster.discovery import Machine
 from bootserver.cluster.events import Event, Kind
+from bootserver.errors import BootserverError
 from bootserver.values.mac import MacAddress
 
 LINE = 4096
@@ -133,6 +134,6 @@ def decode(lines: bytes) -> Iterator[Event | Registration]:
             else:
                 known = fields.get("mac")
                 sender = None if known is None else MacAddress.parse(known)
-                yield Event(Kind(fields["kind"]), fields["at"], fields.get("node"), sender, fields["detail"])
-        except (ValueError, KeyError, TypeError):
+                yield Event(Kind(fields["kind"]), fields["at"], fields.get("node"), sender, dict(fields["detail"]))
+        except (ValueError, KeyError, TypeError, AttributeError, BootserverError):
             continue

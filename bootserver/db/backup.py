@@ -29,6 +29,8 @@ def backup(database: SqliteDatabase) -> None:
             aside.chmod(0o600)  # it holds secrets
             reading.backup(writing)
             verdict = writing.execute("PRAGMA quick_check").fetchone()[0]
+            if writing.execute("SELECT max(sequence) FROM change").fetchone()[0] is None:
+                verdict = "it is empty"
         finally:
             reading.close()
             writing.close()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound
+from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bootserver.cluster.view import NodeView
@@ -50,7 +50,7 @@ def render(node: NodeView, what: str, folders: Sequence[Path], frontend_url: str
         raise TemplateFault(str(error)) from error
     except TemplateNotFound as error:
         raise TemplateMissing(f"there is no template {error} in {' or '.join(map(str, folders))}") from error
-    except TemplateError as error:
+    except Exception as error:  # a template is a site's program: it may fail in any way that a program can
         line = getattr(error, "lineno", None) or _line(error, name)
         raise TemplateFault(f"{name}:{line}: {error}") from error
 

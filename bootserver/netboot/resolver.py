@@ -38,6 +38,7 @@ _MENU = re.compile(
       pxelinux\.cfg/(?P<pxelinux> default | (?P<px_uuid>{_UUID}) | 01-(?P<px_mac>{_MAC}) | (?P<px_ip>(?-i:[0-9A-F]{{8}})) )
     | ipxe/(?P<ipxe>{"|".join(map(re.escape, IPXE_PLATFORMS))})/(?P<tftp>tftp/)?(?: 01-(?P<ipxe_mac>{_MAC}) | default )(?:\.ipxe)?
     | (?P<autoexec> autoexec\.ipxe )
+    | (?P<by_http> grub/by-http\.cfg )
     | {_GRUB_FOLDER} (?P<grub_stub> grub\.cfg )
     | {_GRUB_FOLDER} (?: (?P<grub> {"|".join(map(re.escape, GRUB_PLATFORMS))} )/ )?
       grub\.cfg (?: -01-(?P<grub_mac>{_MAC}) | -(?P<grub_ip>(?-i:[0-9A-F]{{8}})) )?
@@ -149,6 +150,9 @@ class Resolver:
         # A menu by the name that every machine asks for alike says only where to go on.
         if match["autoexec"]:
             return asker.gets(ipxe.stub().encode(), Served.MENU)
+        if match["by_http"]:
+            where = MenuContext("", Firmware.UEFI_X64, self._server(cache.view, asker), name, self._http_port)
+            return asker.gets(grub.by_http(where).encode(), Served.FILE)
         if match["grub_stub"]:
             return asker.gets(grub.stub().encode(), Served.MENU)
         request = _request(match, cache.view, asker)

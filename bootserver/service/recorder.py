@@ -72,7 +72,7 @@ class Recorder:
         self._backed_up = -1
         self._half = b""
         self._stopped = False
-        self._trouble = ""
+        self._troubles: dict[str, str] = {}
 
     def report(self, event: Event) -> None:
         """Events of the recorder's own changes."""
@@ -132,12 +132,13 @@ class Recorder:
             try:
                 self._register_one(machine)
             except DatabaseError as error:  # the machine stays in the queue
-                self._say(str(error))
+                self._say("registration", str(error))
                 self._retry_at = now + RETRY_SECONDS
                 return
             except BootserverError as error:
                 self._events.append(Event(Kind.IGNORED, time.time(), None, mac, {"because": str(error)}))
             del self._machines[mac]
+            self._troubles.pop("registration", None)
 
     def _register_one(self, machine: Machine) -> None:
         with open_change(self._databases.cluster, "discovery", f"register {machine.mac}", reporter=self) as change:
@@ -188,17 +189,17 @@ class Recorder:
             with self._databases.journal.write() as connection:
                 journal.append(connection, events)
         except BootserverError as error:
-            self._say(f"events wait in memory: {error}")
+            self._say("events", f"events wait in memory: {error}")
             time.sleep(RETRY_SECONDS / 4)
             return
         self._events.clear()
         self._lost = 0
-        self._trouble = ""
+        self._troubles.pop("events", None)
 
-    def _say(self, trouble: str) -> None:
-        """Once, not four times a second."""
-        if trouble != self._trouble:
-            self._trouble = trouble
+    def _say(self, what: str, trouble: str) -> None:
+        """Once for each of what can't be done, not four times a second."""
+        if trouble != self._troubles.get(what):
+            self._troubles[what] = trouble
             logger.error("%s", trouble)
 
     # -- now and then --------------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ class Recorder:
             with self._databases.journal.write() as connection:
                 journal.forget_before(connection, time.time() - self._keep_seconds)
         except BootserverError as error:
-            self._say(str(error))
+            self._say("old events", str(error))
 
     def _close_expired(self) -> None:
         try:
@@ -228,7 +229,7 @@ class Recorder:
                     discovery.close(change, row)
             self._keeper.refresh()
         except BootserverError as error:
-            self._say(str(error))
+            self._say("discovery", str(error))
 
 
 class _Allowance:

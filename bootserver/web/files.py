@@ -24,7 +24,11 @@ ACCELERATED = "/bootserver-files/"
 """nginx' internal location of tftpboot (systemd/nginx-bootserver.conf)."""
 
 _SIOCOUTQ = 0x5411
+_TCP_OPEN = (1, 8)  # ESTABLISHED; CLOSE_WAIT: the client has said its last word, and may still be listening
 _DRAIN_SECONDS = 10.0
+_SILENT_SECONDS = 1.0
+_LAST_WINDOW = 64 << 10
+"""Bytes: what a client may leave unacknowledged at the end."""
 
 
 def blueprint(site: Site) -> Blueprint:
@@ -145,22 +149,38 @@ class _SentFile:
             _report(self._reporter, self._content, self._path, self._address, sent, time.monotonic() - self._began, arrived)
 
     def _acknowledged(self) -> bool:
-        """Has the client's kernel acknowledged the last byte (tcp(7), SIOCOUTQ)? sendfile returns when ours has taken it."""
+        """Has the client's kernel acknowledged the last byte (tcp(7), SIOCOUTQ)? sendfile returns when ours has taken it.
+
+        iPXE starts a kernel the moment that it has it, and its last acknowledgement is never sent: so a client that falls
+        silent within its last window, and does not break the connection off, has it all.
+        """
         if self._connection is None:
             return True
-        left = array.array("i", [0])
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        pause = 0.0005
-        while time.monotonic() < deadline:
-            try:
-                fcntl.ioctl(self._connection.fileno(), _SIOCOUTQ, left)
-            except (OSError, ValueError):  # the connection is gone
-                return False
-            if left[0] == 0:
+        began = moved = time.monotonic()
+        pause, before = 0.0005, -1
+        while (now := time.monotonic()) - began < _DRAIN_SECONDS:
+            left = _unacknowledged(self._connection)
+            if left is None or left == 0:
+                return left == 0
+            if left != before:
+                before, moved = left, now
+            elif now - moved > _SILENT_SECONDS and left <= _LAST_WINDOW:
                 return True
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         return False
+
+
+def _unacknowledged(connection: socket.socket) -> int | None:
+    """Bytes that are on their way; None where the connection is broken."""
+    left = array.array("i", [0])
+    try:
+        # the first octet of struct tcp_info is the state (linux/tcp.h)
+        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        fcntl.ioctl(connection.fileno(), _SIOCOUTQ, left)
+    except (OSError, ValueError):
+        return None
+    return left[0] if state in _TCP_OPEN else None
 
 
 def _report(

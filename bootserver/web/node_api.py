@@ -128,6 +128,8 @@ class _NodeApi:
         with self._session("inventory") as (_change, view, _node, _install):
             pass
         body = request.get_data()
+        if request.content_length is None and len(body) == request.max_content_length:
+            abort(413)  # a chunked body is cut off there, without a word
         try:
             parsed = json.loads(body)
         except (ValueError, RecursionError):

@@ -142,25 +142,23 @@ def test_ipxe_starts_the_disk_in_the_way_of_its_firmware():
     assert "chain http://10.1.1.1/localaa64.efi || exit 1\n" in ipxe.render(DISK, where(Firmware.UEFI_ARM64))
 
 
-def test_grub_tries_http_then_tftp_and_never_boots_without_its_ramdisks():
-    assert grub.render(INSTALL, where(Firmware.UEFI_X64, http_port=8080)) == (
+def test_grub_finds_out_whether_it_has_http_before_it_loads_a_kernel_and_never_boots_without_its_ramdisks():
+    text = grub.render(INSTALL, where(Firmware.UEFI_X64, http_port=8080))
+    assert text.startswith(
         'if [ -z "$menus" ]; then set menus="($root)"; fi\n'
         "echo 'compute-0-0: action install, kernel installer/vmlinuz'\n"
+        "set files='(tftp,10.1.1.1)'\n"
         'if [ "$lockdown" != y ]; then insmod http; fi\n'
-        "for files in '(http,10.1.1.1:8080)' '(tftp,10.1.1.1)'; do\n"
-        '  if linux "$files"/installer/vmlinuz quiet ip=dhcp; then\n'
-        '    if initrd "$files"/installer/initrd.img "$files"/b.img; then boot; fi\n'
-        "  fi\n"
-        "done\n"
-        "sleep 30\n"
-        'if [ "$asking" != yes ]; then\n'
-        "  set asking=yes\n"
-        "  while true; do\n"
-        '    source "$menus"/menu/01-52-54-00-00-00-01\n'
-        "    sleep 1\n"
-        "  done\n"
+        "source '(http,10.1.1.1:8080)/grub/by-http.cfg'\n"
+        'if linux "$files"/installer/vmlinuz quiet ip=dhcp; then\n'
+        '  if initrd "$files"/installer/initrd.img "$files"/b.img; then boot; fi\n'
         "fi\n"
+        "echo 'compute-0-0: the boot files did not come, starting anew'\n"
+        "sleep 10\n"
+        "reboot\n"
     )
+    assert text.count("linux ") == 1, "after a linux command that failed GRUB boots a kernel without its command line"
+    assert grub.by_http(where(Firmware.UEFI_X64, http_port=8080)) == "set files='(http,10.1.1.1:8080)'\n"
 
 
 def test_grub_never_leaves_for_the_firmware():

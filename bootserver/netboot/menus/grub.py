@@ -19,6 +19,7 @@ LOADER = "GRUB"
 # Printable ASCII without " ' and \, before which the linux command puts a backslash: the kernel would see another value.
 _ARGUMENT = re.compile(r"[!#-&(-\[\]-~]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:=/+%@~-]+")
+BY_HTTP = "grub/by-http.cfg"
 _PRINTABLE = re.compile(r"[ -~]*")
 
 # A vendor's own loader goes before the one for removable media: that one may be a stick's, and shim's fallback there
@@ -84,7 +85,7 @@ def render(plan: Plan, where: MenuContext) -> str:
             return _menu(
                 plan,
                 where,
-                *_from_each(
+                *_fetching(
                     where,
                     # memdisk calls the BIOS: it wants the 16-bit boot protocol, which the linux command leaves behind.
                     f"if {' '.join(['linux16', _file('memdisk'), *append])}; then",
@@ -95,7 +96,7 @@ def render(plan: Plan, where: MenuContext) -> str:
         case EfiApplication():
             if not where.firmware.is_uefi:
                 raise Unencodable(f"{plan.path} is a UEFI program, and this machine has a BIOS")
-            return _menu(plan, where, *_from_each(where, f"if chainloader {_file(plan.path)}; then boot; fi"))
+            return _menu(plan, where, *_fetching(where, f"if chainloader {_file(plan.path)}; then boot; fi"))
         case Wait():
             return _menu(plan, where)
 
@@ -127,10 +128,10 @@ def local_disk(firmware: Firmware, name: str) -> list[str]:
 def _linux(plan: LinuxBoot, where: MenuContext) -> list[str]:
     linux = " ".join(["linux", _file(plan.kernel), *map(quoted, words(plan.args, _ARGUMENT, LOADER))])
     if not plan.initrds:
-        return _from_each(where, f"if {linux}; then boot; fi")
+        return _fetching(where, f"if {linux}; then boot; fi")
     # Never boots without a ramdisk that failed to come: an installer's kernel would panic, where it can ask again.
     initrd = " ".join(["initrd", *map(_file, plan.initrds)])
-    return _from_each(where, f"if {linux}; then", f"  if {initrd}; then boot; fi", "fi")
+    return _fetching(where, f"if {linux}; then", f"  if {initrd}; then boot; fi", "fi")
 
 
 def _menu(plan: Plan, where: MenuContext, *lines: str) -> str:
@@ -159,16 +160,27 @@ def _echo(text: str) -> str:
     return f"echo {quoted(shown(text))}"
 
 
-def _from_each(where: MenuContext, *lines: str) -> list[str]:
-    """Lines that boot from ``$files``, tried for each device that files may come from."""
-    devices = [quoted(f"(tftp,{where.server})")]
-    load = []
+def by_http(where: MenuContext) -> str:
+    """What ``grub/by-http.cfg`` holds: fetched by HTTP, it proves that this GRUB has HTTP."""
+    return f"set files={quoted(f'(http,{where.authority})')}\n"
+
+
+def _fetching(where: MenuContext, *lines: str) -> list[str]:
+    """Lines that boot from ``$files``, the device that files come from; once, for this life of GRUB.
+
+    GRUB 2.06 (Debian's) boots a kernel without its command line if an earlier ``linux`` failed half way. So whether HTTP works
+    is found out before, and where the files did not come after all the machine starts anew.
+    """
+    choose = [f"set files={quoted(f'(tftp,{where.server})')}"]
     if where.by_http:
         # Debian's signed image has no HTTP of its own, and can't load it under Secure Boot (lockdown=y). Whether it works is
         # found out by fetching: insmod is true even where it failed, and `[ -f ... ]` lists folders, which no network has.
-        load = ['if [ "$lockdown" != y ]; then insmod http; fi']
-        devices.insert(0, quoted(f"(http,{where.authority})"))
-    return [*load, f"for files in {' '.join(devices)}; do", *(f"  {line}" for line in lines), "done"]
+        choose += [
+            'if [ "$lockdown" != y ]; then insmod http; fi',
+            f"source {quoted(f'(http,{where.authority})/{BY_HTTP}')}",
+        ]
+    failed = _echo(f"{where.name}: the boot files did not come, starting anew")
+    return [*choose, *lines, failed, "sleep 10", "reboot"]
 
 
 def _file(path: str) -> str:
