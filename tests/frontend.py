@@ -211,7 +211,6 @@ def with_token(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-
 @contextlib.contextmanager
 def prepared(logs: Path) -> Iterator[Frontend]:
     """A frontend that ``init`` made, not yet serving."""

@@ -110,7 +110,7 @@ def _network(row: NetworkRow, lease_seconds: int) -> NetworkView:
         row.device,
         row.frontend,
         row.gateway,
-        nameservers or (row.frontend,),
+        nameservers,
         row.domain,
         lease_seconds,
     )

@@ -163,6 +163,13 @@ class SqliteDatabase:
         except (OSError, sqlite3.Error, DatabaseError):
             return None
 
+    def _disk_is_full(self) -> bool:
+        """SQLite's shared memory can't be made on a full disk either, and of that it says only "I/O error"."""
+        try:
+            return os.statvfs(self.path.parent).f_bavail == 0
+        except OSError:
+            return False
+
     def _explain(self, error: sqlite3.Error) -> DatabaseError:
         reason = str(error)
         if "locked" in reason or "busy" in reason:
@@ -171,7 +178,7 @@ class SqliteDatabase:
             return DatabaseError(f"{self.path} is damaged ({reason}): `bootserver restore --backup` takes the last good copy")
         if "no such table" in reason or "no such column" in reason:
             return DatabaseError(f"{self.path} is of another version ({reason}): `bootserver init` brings it up to date")
-        if "full" in reason:
+        if "full" in reason or ("I/O" in reason and self._disk_is_full()):
             return DatabaseError(f"{self.path} can't grow: the disk is full")
         if "readonly" in reason or "unable to open" in reason:
             return DatabaseError(f"{self.path} can't be written by this user ({reason}): run the command as root (sudo)")

@@ -38,7 +38,7 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "worker_connections": threads * 2,
             "timeout": 60,
             "graceful_timeout": int(GRACE_SECONDS),
-            "keepalive": 5,
+            "keepalive": 2,
             "loglevel": "warning",
             "worker_tmp_dir": str(_SHARED_MEMORY) if _SHARED_MEMORY.is_dir() else tempfile.gettempdir(),
             "proc_name": "bootserver-web",

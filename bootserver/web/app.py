@@ -6,6 +6,7 @@ Flask decodes and encodes; who may have what is decided by the resolver and by :
 from __future__ import annotations
 
 import logging
+import socket
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -19,6 +20,9 @@ logger = logging.getLogger(__name__)
 MAX_BODY = 1 << 20
 """Bytes of a request: an inventory of a machine with many disks has some hundred thousand."""
 
+GRUB_SILENCE = 4
+"""Seconds after which a GRUB that acknowledges nothing is gone."""
+
 
 def create_app(site: Site) -> Flask:
     """The WSGI application for one process."""
@@ -27,12 +31,26 @@ def create_app(site: Site) -> Flask:
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY
     # GRUB doubles slashes; a redirect to the tidy path ends a UEFI HTTP boot, which follows none.
     app.url_map.merge_slashes = False
+    app.before_request(_forget_grub_soon)
     app.register_blueprint(node_api.blueprint(site))
     app.register_blueprint(files.blueprint(site))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(BootserverError, _our_error)
     app.register_error_handler(Exception, _defect)
     return app
+
+
+def _forget_grub_soon() -> None:
+    """Let a connection of GRUB die within seconds of its machine.
+
+    GRUB 2.06 begins each life with the same ports and nearly the same sequence numbers (net/tcp.c: the clock since power-on). A
+    connection that its last life left behind answers the SYN of the next one, and GRUB waits for half a minute, then gives
+    up; seen with OVMF at the second boot within a minute. Other clients choose their ports at random.
+    """
+    connection: socket.socket | None = request.environ.get("gunicorn.socket")
+    if connection is not None and request.user_agent.string.startswith("GRUB"):
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GRUB_SILENCE * 1000)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
 
 
 def _http_error(error: HTTPException) -> Response:

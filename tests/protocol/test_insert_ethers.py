@@ -46,7 +46,7 @@ class Machine:
         for change in (["down"], ["address", str(mac(number))], ["up"]):
             subprocess.run(["ip", "-n", self._name, "link", "set", "eth0", *change], check=True)
         asks = ["-V", "PXEClient:Arch:00000:UNDI:002001", "-x", "0x5d:0000"] if netboots else ["-V", "dumb"]
-        client = ["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "4", "-T", "1", "-s", "/bin/true", *asks]
+        client = ["busybox", "udhcpc", "-i", "eth0", "-f", "-q", "-n", "-t", "2", "-T", "1", "-s", "/bin/true", *asks]
         done = subprocess.run(["ip", "netns", "exec", self._name, *client], capture_output=True, text=True, timeout=60)
         said = done.stdout + done.stderr
         return said.partition("lease of ")[2].split()[0] if "lease of " in said else None
@@ -244,7 +244,7 @@ def test_the_list_shows_the_marks(frontend: Frontend, machine: Machine) -> None:
         terminal.shows(f"{line}(*)")
         assert frontend.http("GET", "/node/script", source=address, headers=with_token("forged")).status == 403
         terminal.shows(f"{line}(403)")
-        terminal.type("\x03")
+        terminal.process.send_signal(signal.SIGINT)
         terminal.process.wait(PATIENCE)
         terminal.shows("1 inserted")
     finally:

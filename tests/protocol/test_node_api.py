@@ -203,7 +203,13 @@ def test_a_node_key_is_good_at_its_own_address_until_the_next_install_makes_anot
     token = node.exchange()
     old = node.ask("POST", "key", token).text
     new = node.ask("POST", "key", token).text
-    for key, source, status in ((new, None, 200), (old, None, 403), (new, node.other, 403), (new, STRANGER, 403), ("", None, 403)):
+    for key, source, status in (
+        (new, None, 200),
+        (old, None, 403),
+        (new, node.other, 403),
+        (new, STRANGER, 403),
+        ("", None, 403),
+    ):
         assert node.ask("POST", "up", key, source).status == status
 
 
@@ -225,7 +231,9 @@ def test_an_inventory_has_at_most_a_mebibyte(node: Node, chunked: bool) -> None:
     assert answer.status == 413
 
 
-@pytest.mark.parametrize("body", [b"", b"nonsense", b"[1]", b"1", b"null", b'"x"', b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000], ids=range(10))
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"[1]", b"1", b"null", b'"x"', b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 10_000], ids=range(10)
+)
 def test_what_is_no_json_object_is_400(node: Node, body: bytes) -> None:
     assert send_inventory(node, node.exchange(), body).status == 400
 

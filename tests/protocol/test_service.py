@@ -14,7 +14,10 @@ import pytest
 from tests.cluster import wait_until
 from tests.frontend import PATIENCE, Frontend, prepared
 
-HOG = "import socket, sys, time; s = socket.socket(socket.AF_INET, int(sys.argv[1])); s.bind(('', int(sys.argv[2]))); {listen}; print('has it', flush=True); time.sleep(600)"
+HOG = (
+    "import socket, sys, time; s = socket.socket(socket.AF_INET, int(sys.argv[1])); s.bind(('', int(sys.argv[2])));"
+    "s.type == socket.SOCK_STREAM and s.listen(); print('has it', flush=True); time.sleep(600)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +96,9 @@ def test_a_part_that_is_killed_is_started_again_and_serves(service: Frontend, pa
     killed = service.kill(part)
     service.says("part ended name=")
     service.wait_until_ready()
-    wait_until("the part runs again", lambda: any(name.startswith(f"bs-{part}") for name in service.processes().values()), PATIENCE)
+    wait_until(
+        "the part runs again", lambda: any(name.startswith(f"bs-{part}") for name in service.processes().values()), PATIENCE
+    )
     wait_until("the killed ones are gone", lambda: alive(killed) == [], PATIENCE)
     assert serves(service)
     assert f"part ended name={part}" in service.log() and "signal 9" in service.log()
@@ -114,7 +119,11 @@ def test_a_reload_with_a_broken_configuration_keeps_the_old_one_and_says_why(ser
     before = service.processes()
     text = service.config.read_text()
     line = text.count("\n") + 2
-    for wrong, said in (("[http]\nprot = 80\n", f":{line}: http.prot is no setting"), ("[http\n", "no TOML"), ("[http]\nport = 0\n", f":{line}: http.port")):
+    for wrong, said in (
+        ("[http]\nprot = 80\n", f":{line}: http.prot is no setting"),
+        ("[http\n", "no TOML"),
+        ("[http]\nport = 0\n", f":{line}: http.port"),
+    ):
         service.config.write_text(text + wrong)
         os.kill(service.pid, signal.SIGHUP)
         service.says(said)
@@ -151,11 +160,16 @@ def test_a_reload_loses_no_request(service: Frontend) -> None:
     service.says("configuration reloaded", times=2)
 
 
-@pytest.mark.parametrize(("kind", "port", "what", "setting"), [(socket.SOCK_STREAM, 80, "HTTP", "http.port"), (socket.SOCK_DGRAM, 69, "TFTP", "tftp.port"),
-                                                              (socket.SOCK_DGRAM, 67, "DHCP", "dhcp.")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "port", "what", "setting"),
+    [
+        (socket.SOCK_STREAM, 80, "HTTP", "http.port"),
+        (socket.SOCK_DGRAM, 69, "TFTP", "tftp.port"),
+        (socket.SOCK_DGRAM, 67, "DHCP", "dhcp."),
+    ],
+)
 def test_a_port_in_use_names_who_has_it_and_the_way_out(idle: Frontend, kind: int, port: int, what: str, setting: str) -> None:
-    listen = "s.listen()" if kind == socket.SOCK_STREAM else "0"
-    hog = idle.namespace.start(f"hog-{port}", [sys.executable, "-c", HOG.format(listen=listen), str(int(kind)), str(port)])
+    hog = idle.namespace.start(f"hog-{port}", [sys.executable, "-c", HOG, str(int(kind)), str(port)])
     try:
         hog.wait_for("has it", PATIENCE)
         done = idle.cli("serve", status=1)
@@ -167,12 +181,12 @@ def test_a_port_in_use_names_who_has_it_and_the_way_out(idle: Frontend, kind: in
 
 
 def test_a_reload_to_a_port_in_use_goes_on_as_it_was(service: Frontend) -> None:
-    hog = service.namespace.start("hog-8081", [sys.executable, "-c", HOG.format(listen="s.listen()"), "1", "8081"])
+    hog = service.namespace.start("hog-8081", [sys.executable, "-c", HOG, "1", "8081"])
     try:
         hog.wait_for("has it", PATIENCE)
         service.settings(http={"port": 8081})
         os.kill(service.pid, signal.SIGHUP)
-        service.says(f"port 8081 (HTTP) is taken by python3 (pid {hog.pid})") if _comm(hog.pid) == "python3" else service.says("port 8081 (HTTP) is taken by")
+        service.says(f"port 8081 (HTTP) is taken by {_comm(hog.pid)} (pid {hog.pid})")
         assert serves(service)
     finally:
         hog.stop()

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from bootserver.cluster.events import Kind
-from tests.frontend import ADDRESS, STRANGER, Frontend
 from tests.cluster import mac, wait_until
+from tests.frontend import ADDRESS, STRANGER, Frontend
 
 BIG = 24 << 20  # more than all buffers on the way take
 
@@ -36,7 +36,9 @@ def test_a_file_comes_whole_and_is_never_redirected(site: Frontend, path: str) -
     assert answer.headers["Content-Length"] == "10"
 
 
-@pytest.mark.parametrize("path", ["/folder/plain.txt", "/folder//plain.txt", "//folder///plain.txt", "/folder%5cplain.txt", "/folder%2Fplain.txt"])
+@pytest.mark.parametrize(
+    "path", ["/folder/plain.txt", "/folder//plain.txt", "//folder///plain.txt", "/folder%5cplain.txt", "/folder%2Fplain.txt"]
+)
 def test_slashes_may_be_doubled_and_turned(site: Frontend, path: str) -> None:
     answer = site.http("GET", path)
     assert (answer.status, answer.body) == (200, b"below")
@@ -116,7 +118,16 @@ def test_nothing_can_be_written(site: Frontend, method: str) -> None:
     assert site.http("GET", "/plain.txt").body == b"0123456789"
 
 
-@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 5000, b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x16\x03\x01\x02\x00",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"\0" * 5000,
+        b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
 def test_what_is_no_http_is_refused_and_the_next_request_is_served(site: Frontend, junk: bytes) -> None:
     with site.connect() as connection:
         connection.sendall(junk)

@@ -26,23 +26,25 @@ NOTHING = BootAction("nothing")
 FLASH, MEMTEST, RESCUE, OS = SHIPPED["pxeflash"], SHIPPED["memtest"], SHIPPED["rescue"], SHIPPED["os"]
 
 INSTALLER = ("installer/vmlinuz", ("installer/initrd.img",))
+ARMED_INSTALL = (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)
+LIVE_SYSTEM = ("live/vmlinuz", ("live/a.img", "live/b.img"), f"ip=dhcp bootserver={URL}", False)
 
 # action,                install, why not resolved,   firmware   what it boots, or the words that the console shows
 TABLE = [
     (OS,                  None,   None,               BIOS,      LocalDisk),
     (OS,                  None,   None,               UEFI,      LocalDisk),
     (OS,                  ARMED,  None,               UEFI,      LocalDisk),  # what is left of an install wipes no disk
-    (IMAGE,               ARMED,  None,               BIOS,      (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)),
-    (IMAGE,               ARMED,  None,               UEFI,      (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)),
-    (IMAGE,               ARMED,  None,               HTTP,      (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)),
-    (IMAGE,               None,   None,               BIOS,      "action install is not armed: bootserver pxe set compute-0-0 install"),
+    (IMAGE,               ARMED,  None,               BIOS,      ARMED_INSTALL),
+    (IMAGE,               ARMED,  None,               UEFI,      ARMED_INSTALL),
+    (IMAGE,               ARMED,  None,               HTTP,      ARMED_INSTALL),
+    (IMAGE,               None,   None,               BIOS,      "is not armed: bootserver pxe set compute-0-0 install"),
     (SHIPPED["install"],  None,   "it has neither",   BIOS,      "action install is not armed: it has neither"),
     (SHIPPED["install"],  ARMED,  "no image 'x'",     UEFI,      "action install: no image 'x'"),
     (IMAGE,               PARKED, None,               BIOS,      "action install is parked: somebody else may have read it"),
     (SHIPPED["install headless"], None, None,         BIOS,      "is not armed: bootserver pxe set compute-0-0 install headless"),
     (RESCUE,              None,   None,               BIOS,      (*INSTALLER, f"bootserver.rescue bootserver={URL}", False)),
     (RESCUE,              ARMED,  None,               BIOS,      (*INSTALLER, f"bootserver.rescue bootserver={URL}", False)),
-    (LIVE,                None,   None,               UEFI,      ("live/vmlinuz", ("live/a.img", "live/b.img"), f"ip=dhcp bootserver={URL}", False)),
+    (LIVE,                None,   None,               UEFI,      LIVE_SYSTEM),
     (REMOTE,              None,   None,               BIOS,      ("http://mirror/vmlinuz", (), f"bootserver={URL}", False)),
     (MEMTEST,             None,   None,               BIOS,      ("memtest86+x64.bin", (), f"bootserver={URL}", False)),
     (MEMTEST,             None,   None,               UEFI,      EfiApplication("memtest86+x64.efi", "action memtest")),

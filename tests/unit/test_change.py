@@ -66,7 +66,7 @@ def test_the_log_never_holds_a_secret(cluster: Cluster) -> None:
         shown = "\n".join(record.describe() for record in change.records)
     cluster.set_action("compute-0-0", "os")
     with cluster.read() as reader:
-        logged = reader.connection.rows("SELECT \"before\", \"after\" FROM change_row WHERE table_name = 'secret'")
+        logged = reader.connection.rows('SELECT "before", "after" FROM change_row WHERE table_name = \'secret\'')
         everything = json.dumps([dict(row) for row in reader.connection.rows('SELECT "before", "after" FROM change_row')])
     assert len(kept) == 2 and len(logged) == 3
     for secret in (*kept, key.reveal()):

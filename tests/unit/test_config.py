@@ -82,7 +82,8 @@ def test_every_default_passes_its_own_check() -> None:
 
 
 def test_values_have_their_types() -> None:
-    text = "[network]\naddress='10.2.0.1'\nsubnet='10.2.0.0/24'\ngateway='10.2.0.254'\n[dhcp]\nmode='proxy'\n[frontend]\nstate='/srv'\n"
+    text = "[network]\naddress='10.2.0.1'\nsubnet='10.2.0.0/24'\ngateway='10.2.0.254'\n"
+    text += "[dhcp]\nmode='proxy'\n[frontend]\nstate='/srv'\n"
     read = parse(text, PATH)
     assert read.network.address == IPv4Address("10.2.0.1")
     assert read.network.subnet == IPv4Network("10.2.0.0/24")
@@ -116,12 +117,16 @@ def test_the_environment_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None
     assert config.default_path() == config.DEFAULT_PATH
 
 
-toml_values = st.one_of(st.text(max_size=20), st.integers(), st.booleans(), st.floats(), st.dates(), st.lists(st.integers(), max_size=2))
+toml_values = st.one_of(
+    st.text(max_size=20), st.integers(), st.booleans(), st.floats(), st.dates(), st.lists(st.integers(), max_size=2)
+)
 
 
 @given(
     st.sampled_from([section.name for section in dataclasses.fields(Config)] + ["nowhere"]),
-    st.sampled_from(["name", "domain", "state", "port", "mode", "address", "subnet", "gateway", "interface", "enabled", "url", "no"]),
+    st.sampled_from(
+        ["name", "domain", "state", "port", "mode", "address", "subnet", "gateway", "interface", "enabled", "url", "no"]
+    ),
     toml_values,
 )
 def test_whatever_is_written_is_read_or_refused_in_one_line(section: str, key: str, value: object) -> None:

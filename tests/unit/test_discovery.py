@@ -34,7 +34,12 @@ def test_machines_are_named_and_numbered_as_they_come(cluster: Cluster) -> None:
     assert [cluster.addresses(f"compute-0-{rank}") for rank in range(3)] == [["10.1.255.254"], ["10.1.255.253"], ["10.1.255.252"]]
     assert cluster.kinds().count(Kind.REGISTERED) == 3
     told = next(event for event in cluster.events if event.kind is Kind.REGISTERED)
-    assert (told.node, told.mac, told.detail["address"], told.detail["firmware"]) == ("compute-0-0", mac(5), "10.1.255.254", "BIOS")
+    assert (told.node, told.mac, told.detail["address"], told.detail["firmware"]) == (
+        "compute-0-0",
+        mac(5),
+        "10.1.255.254",
+        "BIOS",
+    )
 
 
 GIVEN = {
@@ -45,12 +50,16 @@ GIVEN = {
     "a base address": (Request(base_ip=IPv4Address("10.1.0.9")), ["compute-0-0", "compute-0-1"], ["10.1.0.9", "10.1.0.8"]),
     "a step": (Request(step=4), ["compute-0-0", "compute-0-1"], ["10.1.255.254", "10.1.255.250"]),
     "both": (Request(base_ip=IPv4Address("10.1.0.9"), step=4), ["compute-0-0", "compute-0-1"], ["10.1.0.9", "10.1.0.5"]),
-    "the broadcast address": (Request(base_ip=IPv4Address("10.1.255.255")), ["compute-0-0", "compute-0-1"], ["10.1.255.254", "10.1.255.253"]),
+    "the broadcast address": (
+        Request(base_ip=IPv4Address("10.1.255.255")), ["compute-0-0", "compute-0-1"], ["10.1.255.254", "10.1.255.253"],
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("request_", "names", "addresses"), GIVEN.values(), ids=GIVEN.keys())
-def test_names_and_addresses_are_given_as_asked(cluster: Cluster, request_: Request, names: list[str], addresses: list[str]) -> None:
+def test_names_and_addresses_are_given_as_asked(
+    cluster: Cluster, request_: Request, names: list[str], addresses: list[str]
+) -> None:
     cluster.open_discovery(request_)
     assert register(cluster, 1, 2) == names
     assert [cluster.addresses(name)[0] for name in names] == addresses
@@ -79,7 +88,7 @@ def test_a_full_network_takes_nobody_more_and_leaves_no_half_of_one(cluster: Clu
     for number in range(5):
         cluster.register(machine(number, network="small"))
     before = rows_of(cluster)
-    with pytest.raises(Refused, match="network small .* has no free address left"):
+    with pytest.raises(Refused, match=r"network small .* has no free address left"):
         cluster.register(machine(99, network="small"))
     assert rows_of(cluster) == before
     assert cluster.names() == [f"compute-0-{rank}" for rank in range(5)]
@@ -121,7 +130,9 @@ def test_what_can_not_be_is_refused_before_a_machine_is_powered_on(
 # -- its end -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("request_", [Request(count=2), Request(max_new=2), Request(count=5, max_new=2), Request(count=2, max_new=9)])
+@pytest.mark.parametrize(
+    "request_", [Request(count=2), Request(max_new=2), Request(count=5, max_new=2), Request(count=2, max_new=9)]
+)
 def test_it_ends_by_itself_after_so_many(cluster: Cluster, request_: Request) -> None:
     cluster.open_discovery(request_)
     register(cluster, 1, 2)
@@ -138,7 +149,7 @@ def test_it_ends_by_time_and_the_next_one_can_be_opened(cluster: Cluster) -> Non
 
 def test_a_second_one_is_refused_with_who_has_the_first(cluster: Cluster) -> None:
     cluster.open_discovery(by="alice")
-    with pytest.raises(Refused, match="alice has had a discovery open since .*--attach.*--close"):
+    with pytest.raises(Refused, match=r"alice has had a discovery open since .*--attach.*--close"):
         cluster.open_discovery(by="bob")
     open_one = cluster.discovery()
     assert open_one is not None and open_one.by == "alice"
@@ -250,7 +261,10 @@ def test_a_machine_that_replaces_a_node_takes_its_name_place_and_address(cluster
     after = cluster.node("compute-0-0")
     assert (after.id, after.rack, after.rank) == (before.id, before.rack, before.rank)
     assert after.uuid == uuid(9).hex()
-    assert [(row.mac, str(row.ip)) for row in cluster.interfaces("compute-0-0")] == [(mac(9), "10.1.255.254"), (None, "10.1.0.50")]
+    assert [(row.mac, str(row.ip)) for row in cluster.interfaces("compute-0-0")] == [
+        (mac(9), "10.1.255.254"),
+        (None, "10.1.0.50"),
+    ]
     assert cluster.seen("compute-0-0").install is not None, "it is installed"
     assert cluster.discovery() is None, "one is replaced, then it ends"
     assert mac(1) not in cluster.view().by_mac, "the old machine is nobody"

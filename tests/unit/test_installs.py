@@ -27,7 +27,9 @@ RESOLVED = {
     "a distribution, headless": (
         HEADLESS, {"distribution": "debian"}, ("distro/linux", ("distro/initrd.gz",), "auto=true bootserver.headless"),
     ),
-    "an empty attribute is none": (INSTALL, {"image": "", "distribution": "debian"}, ("distro/linux", ("distro/initrd.gz",), "auto=true")),
+    "an empty attribute is none": (
+        INSTALL, {"image": "", "distribution": "debian"}, ("distro/linux", ("distro/initrd.gz",), "auto=true"),
+    ),
     "an action with a kernel of its own": (OWN, {}, ("own/vmlinuz", (), "")),
     "which needs neither": (OWN, {"image": "no", "distribution": "no"}, ("own/vmlinuz", (), "")),
 }  # fmt: skip
@@ -88,7 +90,10 @@ def test_an_install_that_can_not_be_resolved_is_not_armed(sources: Cluster) -> N
 
 def test_files_that_are_missing_refuse_it_too(sources: Cluster, tmp_path: Path) -> None:
     sources.make_installable()
-    with pytest.raises(Refused, match=f"compute-0-0 can't install: {tmp_path}/site/vmlinuz is not there"), sources.change() as change:
+    with (
+        pytest.raises(Refused, match=f"compute-0-0 can't install: {tmp_path}/site/vmlinuz is not there"),
+        sources.change() as change,
+    ):
         installs.set_action(change, nodes.get(change, "compute-0-0"), "install", tftpboot=tmp_path)
     assert sources.install("compute-0-0") is None
     for name in ("site/vmlinuz", "site/initrd.img"):

@@ -215,6 +215,17 @@ def test_a_damaged_database_never_takes_the_good_copy_s_place(cluster: Cluster, 
     assert said(caplog, "could not be copied aside") + said(caplog, "is damaged") >= len(AWAY) - 1
 
 
+def test_a_database_without_a_single_change_never_takes_the_good_copy_s_place(cluster: Cluster) -> None:
+    cluster.add(1)
+    backup(cluster.database)
+    good = backup_path(cluster.database).read_bytes()
+    with cluster.database.write() as connection:
+        connection.execute("DELETE FROM change_row")
+        connection.execute("DELETE FROM change")
+    backup(cluster.database)
+    assert backup_path(cluster.database).read_bytes() == good
+
+
 def test_the_copy_is_its_owner_s_alone(cluster: Cluster) -> None:
     backup(cluster.database)
     assert backup_path(cluster.database).stat().st_mode & 0o077 == 0

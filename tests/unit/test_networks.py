@@ -112,7 +112,9 @@ def test_a_past_discovery_keeps_nothing_from_being_removed_and_an_open_one_does(
         discovery.close(change, row)
     remove()
     with cluster.read() as reader:
-        assert not [each for each in reader.rows(NetworkRow if kind == "network" else ApplianceRow) if each.name in ("private", "compute")]
+        assert not [
+            each for each in reader.rows(NetworkRow if kind == "network" else ApplianceRow) if each.name in ("private", "compute")
+        ]
     with cluster.change() as change:
         undo(change, change.connection.rows("SELECT max(sequence) AS last FROM change")[0]["last"])
     cluster.open_discovery()

@@ -41,11 +41,21 @@ def drain(reading: int) -> bytes:
         read += chunk
 
 
-details = st.dictionaries(st.text(max_size=10), st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=50)), max_size=5)
+details = st.dictionaries(
+    st.text(max_size=10), st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=50)), max_size=5
+)
 
 
-@given(st.sampled_from(Kind), st.floats(0, 2e9), st.none() | st.text(max_size=20), st.none() | st.binary(min_size=6, max_size=6), details)
-def test_an_event_is_read_as_it_was_reported(kind: Kind, at: float, node: str | None, octets: bytes | None, detail: object) -> None:
+@given(
+    st.sampled_from(Kind),
+    st.floats(0, 2e9),
+    st.none() | st.text(max_size=20),
+    st.none() | st.binary(min_size=6, max_size=6),
+    details,
+)
+def test_an_event_is_read_as_it_was_reported(
+    kind: Kind, at: float, node: str | None, octets: bytes | None, detail: object
+) -> None:
     reported = Event(kind, at, node, None if octets is None else type(mac(1))(octets), detail)  # type: ignore[arg-type]
     line = encode(reported)
     assert line.count(b"\n") == 1 and line.endswith(b"\n") and len(line) <= LINE
@@ -75,9 +85,23 @@ def test_half_a_line_is_passed_over_and_what_follows_is_read(at: int) -> None:
     assert [each for each in decode(WHOLE[:at].rstrip(b"\n") + b"\n" + follows) if each != event(7)] == [event(8)]
 
 
-@given(st.binary(max_size=200) | st.sampled_from([b"[]", b"1", b"null", b'"register"', b'{"register": 1}', b'{"kind": "offered"}', b"{}",
-    b'{"register": "x", "uuid": null, "network": "n", "netboots": true, "firmware": null}', b'{"kind": "up", "at": 1, "detail": 5}',
-    b'{"kind": "up", "at": 1, "mac": "x", "detail": {}}']))
+@given(
+    st.binary(max_size=200)
+    | st.sampled_from(
+        [
+            b"[]",
+            b"1",
+            b"null",
+            b'"register"',
+            b'{"register": 1}',
+            b'{"kind": "offered"}',
+            b"{}",
+            b'{"register": "x", "uuid": null, "network": "n", "netboots": true, "firmware": null}',
+            b'{"kind": "up", "at": 1, "detail": 5}',
+            b'{"kind": "up", "at": 1, "mac": "x", "detail": {}}',
+        ]
+    )
+)
 def test_whatever_is_in_the_pipe_is_read_or_passed_over(lines: bytes) -> None:
     assert all(isinstance(each, Event | Registration) for each in decode(lines + b"\n"))
 

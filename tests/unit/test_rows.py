@@ -68,7 +68,8 @@ def test_migrations_build_exactly_the_tables(template: Path, schema: str) -> Non
     engine = create_engine(f"sqlite:///{template / 'db' / schema}.sqlite")
     with engine.connect() as connection:
         context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "version_table": f"alembic_version_{schema}", "target_metadata": SCHEMAS[schema]}
+            connection,
+            opts={"compare_type": True, "version_table": f"alembic_version_{schema}", "target_metadata": SCHEMAS[schema]},
         )
         assert compare_metadata(context, SCHEMAS[schema]) == []
     engine.dispose()
@@ -84,7 +85,10 @@ def test_migrations_and_tables_make_the_same_constraints(template: Path, schema:
     made = engine.raw_connection()
     for name in metadata.tables:
         columns, keys = (
-            [sorted(row[first:] for row in map(tuple, each.execute(f"PRAGMA {pragma}({name})"))) for each in (migrated, made.cursor())]
+            [
+                sorted(row[first:] for row in map(tuple, each.execute(f"PRAGMA {pragma}({name})")))
+                for each in (migrated, made.cursor())
+            ]
             for pragma, first in (("table_info", 0), ("foreign_key_list", 2))  # the first two of a key are but its number
         )
         assert columns[0] == columns[1], name
@@ -141,7 +145,10 @@ def test_a_database_that_this_user_may_not_enter_says_so(tmp_path: Path) -> None
     make(tmp_path)
     os.seteuid(65534)
     try:
-        with pytest.raises(DatabaseError, match="run the command as root"), open_databases(configuration(tmp_path)).cluster.read():
+        with (
+            pytest.raises(DatabaseError, match="run the command as root"),
+            open_databases(configuration(tmp_path)).cluster.read(),
+        ):
             pass
         assert open_databases(configuration(tmp_path)).cluster.stamp() is None
     finally:

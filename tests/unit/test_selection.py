@@ -64,7 +64,9 @@ def test_no_word_means_all(many: Cluster) -> None:
     assert select(many) == [*RACK_0, "compute-1-0", "compute-1-1", "login-0-0", "rack7"]
 
 
-@pytest.mark.parametrize("word", ["compute-9-9", "rack3", "10.1.0.77", "52:54:00:00:00:77", "no such node", "'; DROP TABLE node; --"])
+@pytest.mark.parametrize(
+    "word", ["compute-9-9", "rack3", "10.1.0.77", "52:54:00:00:00:77", "no such node", "'; DROP TABLE node; --"]
+)
 def test_a_word_that_means_no_node_is_named(many: Cluster, word: str) -> None:
     with pytest.raises(NotFound, match="no node"):
         select(many, "compute-0-0", word)
@@ -75,7 +77,9 @@ def test_a_range_with_holes_names_what_is_missing(many: Cluster) -> None:
         select(many, "compute-0-[10-14]")
 
 
-@pytest.mark.parametrize("word", ["compute-0-[", "compute-0-[a-b]", "compute-0-[3-1]", "compute-0-[0-9999999]", "a[0-1000]b[0-1000]"])
+@pytest.mark.parametrize(
+    "word", ["compute-0-[", "compute-0-[a-b]", "compute-0-[3-1]", "compute-0-[0-9999999]", "a[0-1000]b[0-1000]"]
+)
 def test_a_range_that_can_not_be_read_is_wrong_usage(many: Cluster, word: str) -> None:
     with pytest.raises(UsageError):
         select(many, word)

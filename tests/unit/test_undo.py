@@ -134,7 +134,7 @@ def test_undo_refuses_to_bring_a_node_back_where_its_name_is_taken(lived_in: Clu
         nodes.remove(change, nodes.get(change, "compute-0-1"))
     number = last(lived_in)
     lived_in.add(7, rank=1)
-    with pytest.raises(Refused, match="changed again since|exists already"):
+    with pytest.raises(Refused, match=r"changed again since|exists already"):
         take_back(lived_in, number)
     assert [str(row.mac) for row in lived_in.interfaces("compute-0-1")] == [str(mac(7))]
 

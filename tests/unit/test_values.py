@@ -15,7 +15,13 @@ from bootserver.values.mac import MacAddress
 from bootserver.values.secret import Secret
 
 Check = Callable[[str], str]
-NAMES: tuple[Check, ...] = (grammar.host_label, grammar.domain_name, grammar.device_name, grammar.action_name, grammar.attribute_key)
+NAMES: tuple[Check, ...] = (
+    grammar.host_label,
+    grammar.domain_name,
+    grammar.device_name,
+    grammar.action_name,
+    grammar.attribute_key,
+)
 BOOTED: tuple[Check, ...] = (grammar.kernel_args, grammar.boot_path, grammar.boot_url, grammar.boot_file)
 EVERY = (*NAMES, *BOOTED, grammar.attribute_value)
 
@@ -165,13 +171,17 @@ def test_a_leading_slash_means_tftpboot_itself() -> None:
 # -- MAC addresses -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["52:54:00:ab:cd:ef", "52-54-00-AB-CD-EF", "525400abcdef", "5254.00ab.cdef", "52:54:00:AB:cd:EF"])
+@pytest.mark.parametrize(
+    "text", ["52:54:00:ab:cd:ef", "52-54-00-AB-CD-EF", "525400abcdef", "5254.00ab.cdef", "52:54:00:AB:cd:EF"]
+)
 def test_a_mac_address_is_read_as_people_write_it(text: str) -> None:
     address = MacAddress.parse(text)
     assert (str(address), address.dashed) == ("52:54:00:ab:cd:ef", "52-54-00-ab-cd-ef")
 
 
-@pytest.mark.parametrize("text", ["", "52:54:00:ab:cd", "52:54:00:ab:cd:ef:01", "52-54:00:ab:cd:ef", "52:54:00:ab:cd:eg", "52:54:00:ab:cd:ef\n"])
+@pytest.mark.parametrize(
+    "text", ["", "52:54:00:ab:cd", "52:54:00:ab:cd:ef:01", "52-54:00:ab:cd:ef", "52:54:00:ab:cd:eg", "52:54:00:ab:cd:ef\n"]
+)
 def test_what_is_no_mac_address_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no MAC address"):
         MacAddress.parse(text)
@@ -185,8 +195,16 @@ def test_a_mac_address_is_its_octets_and_reads_back(octets: bytes) -> None:
     assert MacAddress.parse(str(address)) == MacAddress.parse(address.dashed) == address
 
 
-@pytest.mark.parametrize(("text", "group"), [("ff:ff:ff:ff:ff:ff", True), ("01:00:5e:00:00:01", True), ("00:00:00:00:00:00", True),
-                                             ("52:54:00:00:00:00", False), ("02:00:00:00:00:01", False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        ("ff:ff:ff:ff:ff:ff", True),
+        ("01:00:5e:00:00:01", True),
+        ("00:00:00:00:00:00", True),
+        ("52:54:00:00:00:00", False),
+        ("02:00:00:00:00:01", False),
+    ],
+)
 def test_group_addresses_are_no_machines(text: str, group: bool) -> None:
     assert MacAddress.parse(text).is_group is group
 
@@ -214,12 +232,27 @@ def test_secrets_are_compared_by_value() -> None:
     assert Secret("é").matches("é") and not Secret("a").matches("")
 
 
-@pytest.mark.parametrize(("code", "firmware"), [(0, Firmware.BIOS), (7, Firmware.UEFI_X64), (9, Firmware.UEFI_X64), (16, Firmware.UEFI_X64_HTTP),
-                                                (6, Firmware.UEFI_IA32), (11, Firmware.UEFI_ARM64), (1, None), (65535, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "firmware"),
+    [
+        (0, Firmware.BIOS),
+        (7, Firmware.UEFI_X64),
+        (9, Firmware.UEFI_X64),
+        (16, Firmware.UEFI_X64_HTTP),
+        (6, Firmware.UEFI_IA32),
+        (11, Firmware.UEFI_ARM64),
+        (1, None),
+        (65535, None),
+    ],
+)
 def test_firmware_is_known_by_its_registered_number(code: int, firmware: Firmware | None) -> None:
     assert Firmware.from_code(code) is firmware
 
 
 def test_only_http_boot_wants_a_url() -> None:
-    assert {each for each in Firmware if each.is_http} == {Firmware.UEFI_IA32_HTTP, Firmware.UEFI_X64_HTTP, Firmware.UEFI_ARM64_HTTP}
+    assert {each for each in Firmware if each.is_http} == {
+        Firmware.UEFI_IA32_HTTP,
+        Firmware.UEFI_X64_HTTP,
+        Firmware.UEFI_ARM64_HTTP,
+    }
     assert [each for each in Firmware if not each.is_uefi] == [Firmware.BIOS]

@@ -94,7 +94,7 @@ def prepare(
     ahead = [
         *([] if form is Form.BOOTP else [(options.MESSAGE_TYPE, _ACK), (options.SERVER_ID, network.frontend.packed)]),
         *(_lease_options(network.lease_seconds) if form is Form.LEASE else []),
-        *_address_options(network),
+        *_address_options(network, names_too=not (boot and boot.http_boot)),
         *_boot_options(request, boot, filename, forced=bool(filename) and not in_field, frontend=network.frontend),
         *_name_options(request, names),
         *_echoes(packet, request, no_proxy_wait=no_proxy_wait),
@@ -125,13 +125,15 @@ def _lease_options(seconds: int) -> list[tuple[int, bytes]]:
     return [(code, value.to_bytes(4)) for code, value in times]
 
 
-def _address_options(network: NetworkView) -> list[tuple[int, bytes]]:
+def _address_options(network: NetworkView, *, names_too: bool) -> list[tuple[int, bytes]]:
     # The subnet mask stands before the router (RFC 2132 section 3.3). These go to everybody: syslinux.efi asks for
     # 1, 3 and 6 only, and busybox' udhcpc configures no netmask that it did not get.
     facts = [(options.SUBNET, network.subnet.netmask.packed)]
     if network.gateway is not None:
         facts.append((options.ROUTER, network.gateway.packed))
-    if network.nameservers:
+    # Not for UEFI HTTP Boot, whose URL of ours needs no name: with a name server OVMF puts a DNS node into the device path,
+    # which GRUB (Debian's 2.06) does not know, so it finds no network and ends at its prompt.
+    if names_too and network.nameservers:
         facts.append((options.NAMESERVERS, b"".join(address.packed for address in network.nameservers)))
     return facts
 
