@@ -114,7 +114,7 @@ class FileStore:
     :param max_bytes: how much memory the shared chunks take, beside those that transfers are just sending from.
     """
 
-    def __init__(self, root: Path, *, max_open: int = 512, max_bytes: int = 128 << 20) -> None:
+    def __init__(self, root: Path, *, max_open: int = 512, max_bytes: int = 16 << 20) -> None:
         self.root = root
         self._prefix = f"{root}/"
         self._max_open = max_open

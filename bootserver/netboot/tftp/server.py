@@ -33,6 +33,7 @@ from bootserver.netboot.tftp.ports import (
     announce_destination,
     send_from_listener,
 )
+from bootserver.netboot.tftp.runs import Runs
 from bootserver.netboot.tftp.transfer import Outcome, Transfer
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class TftpServer:
     ) -> None:
         self._on_end = on_end
         self._limits = limits or TftpLimits()
+        self._runs = Runs()
         self._desk = AnswerDesk(resolve, files, self._limits)
         self._poller = select.epoll()
         self._ports = Ports(self._poller, self._limits.idle_ports)
@@ -235,7 +237,7 @@ class TftpServer:
                 self._ports.give_back(port)
                 self._report_refusal(answer, peer)
             return
-        transfer = port.transfer = Transfer(answer.source, answer.agreed, self._limits.patience, now)
+        transfer = port.transfer = Transfer(answer.source, answer.agreed, self._limits.patience, now, self._runs)
         port.ticket = _Ticket(datagram, peer, answer, now)
         self._busy[peer] = port
         self._per_client[peer[0]] = running + 1

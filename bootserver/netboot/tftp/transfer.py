@@ -18,16 +18,15 @@ from typing import Final
 
 from bootserver.netboot.tftp.packet import (
     ACKS,
-    DATA_HEADERS,
     HEADER_SIZE,
     Ack,
     Agreed,
     Error,
     ErrorCode,
-    Opcode,
     PacketError,
     decode,
 )
+from bootserver.netboot.tftp.runs import Runs, blocks_in_run
 from bootserver.netboot.tftp.source import Source
 
 _NOTHING: Final = b""
@@ -75,20 +74,21 @@ class Transfer:
     """
 
     __slots__ = (
+        "_acks",
         "_agreed",
         "_answered",
+        "_at",
         "_begun_at",
         "_blksize",
-        "_chunk",
-        "_chunk_begin",
+        "_blocks",
         "_clear",
         "_final",
-        "_limit",
-        "_number",
+        "_packets",
         "_patience",
-        "_position",
         "_rtt",
         "_rtt_variation",
+        "_run_index",
+        "_runs",
         "_source",
         "_stalled_at",
         "_timeout",
@@ -106,7 +106,8 @@ class Transfer:
         "wire",
     )
 
-    def __init__(self, source: Source, agreed: Agreed, patience: Patience, now: float) -> None:
+    def __init__(self, source: Source, agreed: Agreed, patience: Patience, now: float, runs: Runs | None = None) -> None:
+        """:param runs: those that are shared between transfers; None: of its own."""
         self._source = source
         self._agreed = agreed
         self._patience = patience
@@ -117,16 +118,17 @@ class Transfer:
         self.why = ""
         self.retransmissions = 0
 
-        # The piece of the source that is being sent: where it begins in it, its bytes, their number, the next byte's place.
-        self._chunk_begin = 0
-        self._chunk = memoryview(b"")
-        self._limit = 0
-        self._position = 0
+        # The run that is being sent from, and which of its packets is next.
+        self._runs = runs or Runs()
+        self._blocks = blocks_in_run(agreed.blksize)
+        self._run_index = -1
+        self._packets: tuple[bytes, ...] = ()
+        self._acks: tuple[bytes, ...] = ()
+        self._at = 0
 
-        self._number = 0  # of the last block sent
         self._final = False  # it was the last one
         self._answered = False  # some ACK came, so the client is where it says it is
-        # Up to which place of the chunk an awaited ACK means "the next block, please" and nothing else; -1: not now.
+        # Up to which packet of the run an awaited ACK means "the next block, please" and nothing else; -1: not now.
         self._clear = -1
         self._unmeasured = True  # the last round trip told nothing: something was repeated
 
@@ -148,23 +150,22 @@ class Transfer:
     @property
     def acknowledged_bytes(self) -> int:
         """How much of the source the client has."""
+        sent = self._next() - self.count
         if self.outcome is Outcome.SENT:
-            return self._chunk_begin + self._position
-        return self._wire_begin()
+            return sent * self._blksize + len(self.wire) - self.count * HEADER_SIZE
+        return max(sent, 0) * self._blksize
 
     def proceed(self, now: float) -> bytes:
         """The client has all that was sent.
 
         :returns: what to send now; nothing when that was the last block.
         """
-        begin = self._position
-        end = begin + self._blksize
-        if end <= self._clear:  # the way that nearly every packet of every boot takes
-            self._position = end
+        at = self._at
+        if at < self._clear:  # the way that nearly every packet of every boot takes
+            self._at = at + 1
             self.sent_at = now
-            number = self._number = (self._number + 1) & 0xFFFF
-            self.awaited = ACKS[number]
-            wire = self.wire = DATA_HEADERS[number] + self._chunk[begin:end]
+            self.awaited = self._acks[at]
+            wire = self.wire = self._packets[at]
             return wire
         self._answered = True
         if self._final:
@@ -189,7 +190,7 @@ class Transfer:
         except PacketError:
             return _NOTHING  # an answer to noise would be noise; what is missing is repeated by time
         if isinstance(packet, Ack):
-            if packet.block == self._number:
+            if packet.block == self._next() & 0xFFFF:
                 return self.proceed(now)  # with padding behind it
             return self._go_back(packet.block, now)
         if isinstance(packet, Error):
@@ -283,14 +284,14 @@ class Transfer:
 
     def _go_back(self, block: int, now: float) -> bytes:
         """An ACK inside the window: what came behind that block was lost (RFC 7440 section 4), go on from there."""
-        first = (self._number - self.count) & 0xFFFF
+        first = self._next() - self.count  # blocks that the client had before this window
         got = (block - first) & 0xFFFF
         if self.count == 1 or not 0 < got < self.count:
             return _NOTHING
         self._answered = True
         self.retransmissions += self.count - got
-        self._seek(self._wire_begin() + got * self._blksize)
-        self._number = block
+        self._run_index, self._at = divmod(first + got, self._blocks)
+        self._packets = self._acks = ()  # found again when they are needed
         self._final = False
         self._tries = 0
         self._unmeasured = True
@@ -299,65 +300,43 @@ class Transfer:
         self._send_blocks()
         return self.wire
 
+    def _next(self) -> int:
+        """How many blocks were sent in all: also the next one's index, and the last one's number but for the wrap."""
+        return max(self._run_index, 0) * self._blocks + self._at
+
     def _send_blocks(self) -> None:
         """Put the next window on the wire."""
-        headers, size = DATA_HEADERS, self._blksize
-        pieces: list[bytes | memoryview] = []
-        number, count = self._number, 0
-        offset = self._chunk_begin + self._position
+        packets: list[bytes] = []
         try:
-            while count < self._windowsize:
-                begin = self._position
-                end = begin + size
-                if end <= self._limit:
-                    self._position = end
-                    payload: bytes | memoryview = self._chunk[begin:end]
-                else:
-                    payload = self._across_chunks()
-                number = (number + 1) & 0xFFFF
-                count += 1
-                pieces += (headers[number], payload)
-                if len(payload) < size:
+            while len(packets) < self._windowsize:
+                if self._at >= len(self._packets):
+                    self._go_on()
+                end = self._at + self._windowsize - len(packets)
+                packets += self._packets[self._at : end]
+                self._at = min(end, len(self._packets))
+                if len(packets[-1]) < self.segment:
                     self._final = True
                     break
         except OSError as error:
-            self._chunk_begin, self._chunk, self._limit, self._position = offset, memoryview(b""), 0, 0
             self.count = 1
             self.wire = self.stop(error.strerror or str(error))
             return
-        self._number, self.count = number, count
-        in_the_way = self._final or self._windowsize > 1 or self._unmeasured
-        self._clear = -1 if in_the_way else self._limit
-        self.awaited = ACKS[number]
-        self.wire = b"".join(pieces)
+        self.count = len(packets)
+        self.awaited = self._acks[self._at - 1]
+        if self._final or self._windowsize > 1 or self._unmeasured:
+            self._clear = -1
+        else:
+            ends_here = len(self._packets[-1]) < self.segment
+            self._clear = len(self._packets) - ends_here
+        self.wire = packets[0] if len(packets) == 1 else b"".join(packets)
 
-    def _across_chunks(self) -> bytes:
-        """The next block, where the chunk at hand does not hold all of it; a shorter one at the end of the source."""
-        payload = bytes(self._chunk[self._position :])
-        self._position = self._limit
-        while (missing := self._blksize - len(payload)) and self._seek(self._chunk_begin + self._limit):
-            end = min(self._position + missing, self._limit)
-            payload += self._chunk[self._position : end]
-            self._position = end
-        return payload
-
-    def _seek(self, offset: int) -> bool:
-        """Make ``offset`` the next byte to send; False, and nothing changes, if the source ends there."""
-        if self._chunk_begin <= offset < self._chunk_begin + self._limit:
-            self._position = offset - self._chunk_begin
-            return True
-        begin, data = self._source.chunk(offset)
-        if not data:
-            return False
-        self._chunk_begin, self._chunk, self._limit = begin, memoryview(data), len(data)
-        self._position = offset - begin
-        return True
-
-    def _wire_begin(self) -> int:
-        """Where in the source the first unacknowledged byte is."""
-        sent = self._chunk_begin + self._position
-        is_data = self.wire[1] == Opcode.DATA  # neither the OACK nor our own ERROR
-        return sent - (len(self.wire) - self.count * HEADER_SIZE) if is_data else sent
+    def _go_on(self) -> None:
+        """To the next run; or, after going back, to the one that is at hand by its index alone."""
+        if self._packets or self._run_index < 0:
+            self._run_index += 1
+            self._at = 0
+        run = self._runs.get(self._source, self._blksize, self._run_index)
+        self._packets, self._acks = run.packets, run.acks
 
     def _end(self, outcome: Outcome, why: str) -> None:
         self.outcome, self.why = outcome, why
