@@ -5,7 +5,7 @@ recorder
 dhcp
     one process: every worker would get a copy of each broadcast, and all would answer.
 tftp-0, tftp-1 ...
-    share the port (``SO_REUSEPORT``), one for each processor.
+    share the port (``SO_REUSEPORT``), one for each processor but one.
 web
     Flask under gunicorn, which has workers of its own.
 

@@ -92,7 +92,8 @@ class _Opener:
 
     def _all(self, config: Config, wanted: _Wanted) -> Sockets:
         where, port = config.path, config.tftp.port
-        workers = range(config.tftp.workers or os.cpu_count() or 1)
+        # One processor is left to DHCP, HTTP and the recorder: a worker of TFTP can fill one.
+        workers = range(config.tftp.workers or max(1, (os.cpu_count() or 1) - 1))
         tftp = [wanted.get(f"tftp {port} {number}", lambda: sockets.tftp(port, f"tftp.port in {where}")) for number in workers]
         http = wanted.get(f"http {config.http.port}", lambda: sockets.http(config.http.port, f"http.port in {where}"))
         links: list[Link] = []

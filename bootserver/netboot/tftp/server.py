@@ -8,6 +8,8 @@ reporter raises, ends the loop.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
 import os
 import select
@@ -167,12 +169,20 @@ class TftpServer:
                         port.send(wire)
                     else:
                         port.send_window(wire, transfer.segment)
-            except ConnectionRefusedError:
-                self._unreachable(port, now)
-            except OSError:
-                pass  # nothing there, or no room in the send buffer: what was lost is repeated by time
+            except OSError as error:
+                self._trouble(port, error, now)
             except Exception:
                 self._defect(port, now)
+
+    def _trouble(self, port: Port, error: OSError, now: float) -> None:
+        """Nothing there, or no room in the send buffer: what was lost is repeated by time. Two errors say more."""
+        if isinstance(error, ConnectionRefusedError):
+            self._unreachable(port, now)
+        elif error.errno == errno.EMSGSIZE and port.transfer is not None:
+            # A block that is larger than the way to the client takes is sent at once, in fragments.
+            port.allow_fragments()
+            with contextlib.suppress(OSError):
+                port.send_window(port.transfer.wire, port.transfer.segment)
 
     def _serve_other(self, fileno: int, now: float) -> None:
         listener = self._listeners.get(fileno)
@@ -285,6 +295,7 @@ class TftpServer:
                 self._finish(port, wire, now)
             elif wire:
                 try:
+                    port.allow_fragments()
                     port.send_window(wire, transfer.segment) if transfer.count > 1 else port.send(wire)
                 except ConnectionRefusedError:
                     self._unreachable(port, now)
