@@ -104,7 +104,7 @@ class Dns:
 
 @dataclass(frozen=True, slots=True)
 class Tftp:
-    """:ivar workers: processes that share the port; 0: one for each processor but one."""
+    """:ivar workers: processes that share the port; 0: one for each processor."""
 
     port: int = _setting(69, _port)
     workers: int = _setting(0, _between(0, 64))

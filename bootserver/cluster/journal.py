@@ -167,5 +167,5 @@ def _marks(prefix: str, values: Sequence[str], parameters: dict[str, Any]) -> st
 
 
 def _entry(row: Any) -> Entry:
-    mac = None if row["mac"] is None else MacAddress.parse(row["mac"])
+    mac = None if row["mac"] is None else MacAddress.read(row["mac"])
     return Entry(row["id"], Event(Kind(row["kind"]), row["at"], row["node"], mac, json.loads(row["detail"])))

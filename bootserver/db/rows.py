@@ -9,6 +9,7 @@ Why not SQLAlchemy's ORM here: importing SQLAlchemy takes longer than a whole co
 from __future__ import annotations
 
 import json
+import socket
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -38,9 +39,8 @@ class Row:
 
     @classmethod
     def from_db(cls, values: Mapping[str, Any]) -> Self:
-        readers = _readers(cls)
         return cls(
-            **{name: reader(values[name]) if reader and values[name] is not None else values[name] for name, reader in readers}
+            *[values[name] if reader is None or values[name] is None else reader(values[name]) for name, reader in _readers(cls)]
         )
 
     def to_db(self) -> dict[str, Any]:
@@ -238,15 +238,17 @@ def _reader(kind: Any) -> Callable[[Any], Any] | None:
     if kind in (int, str, float):
         return None
     if kind is MacAddress:
-        return _mac
+        return MacAddress.read
+    if kind is IPv4Address:
+        return _ipv4
     if typing.get_origin(kind) is tuple:
         return lambda text: tuple(json.loads(text))
     return typing.cast("Callable[[Any], Any]", kind)  # bool, an enum, an address: called with what the column holds
 
 
-def _mac(text: str) -> MacAddress:
-    """What MacAddress.parse does, for the one form that is ever written: the view reads thousands."""
-    return MacAddress(bytes.fromhex(text.replace(":", "")))
+def _ipv4(text: str) -> IPv4Address:
+    """What IPv4Address(text) does, for what str() once wrote: in a quarter of the time, and a view reads thousands."""
+    return IPv4Address(socket.inet_aton(text))
 
 
 _READERS: dict[type, tuple[tuple[str, Callable[[Any], Any] | None], ...]] = {}

@@ -13,10 +13,11 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from ipaddress import IPv6Address
 from pathlib import Path
 
-from bootserver.cluster.events import Detail, Event, Kind, Reporter
+from bootserver.cluster.events import Detail, Event, Kind
 from bootserver.netboot.content import Content, Resolve
 
 logger = logging.getLogger(__name__)
@@ -40,12 +41,12 @@ def open_log(folder: Path, group: str) -> socket.socket:
     return log
 
 
-def follow(log: socket.socket, resolve: Resolve, reporter: Reporter) -> None:
+def follow(log: socket.socket, resolve: Resolve, keep: Callable[[Event], None]) -> None:
     """Turn each line into an event, for ever; for a thread."""
     while True:
         event = read(log.recv(_MAX_LINE), resolve)
         if event is not None:
-            reporter.report(event)
+            keep(event)
 
 
 def read(line: bytes, resolve: Resolve) -> Event | None:

@@ -5,7 +5,7 @@ recorder
 dhcp
     one process: every worker would get a copy of each broadcast, and all would answer.
 tftp-0, tftp-1 ...
-    share the port (``SO_REUSEPORT``), one for each processor but one.
+    share the port (``SO_REUSEPORT``), one for each processor.
 web
     Flask under gunicorn, which has workers of its own.
 
@@ -149,10 +149,8 @@ def _recorder(config: Config, sockets: Sockets, ready: Ready) -> None:
     recorder = Recorder(sockets.pipe[0], core.databases, core.keeper, config.database.keep_events_days, copy)
     if sockets.nginx is not None:
         files = FileStore(config.frontend.tftpboot)
-        # Through the pipe, as all reports: the recorder itself is in another thread.
-        follower = partial(nginx_log.follow, sockets.nginx, _resolver(config, core, files), core.reporter)
+        follower = partial(nginx_log.follow, sockets.nginx, _resolver(config, core, files), recorder.enqueue)
         threading.Thread(target=follower, name="nginx", daemon=True).start()
-        _flush_always(core.reporter)
     _on_terminate(recorder.stop)
     ready()
     recorder.run()

@@ -71,12 +71,17 @@ class Recorder:
         self._backup_at = 0.0
         self._backed_up = -1
         self._half = b""
+        self._enqueued: deque[Event] = deque(maxlen=KEEP)
         self._stopped = False
         self._troubles: dict[str, str] = {}
 
     def report(self, event: Event) -> None:
         """Events of the recorder's own changes."""
         self._events.append(event)
+
+    def enqueue(self, event: Event) -> None:
+        """An event that another thread of this process saw."""
+        self._enqueued.append(event)
 
     def stop(self, _signal: int = signal.SIGTERM, _frame: FrameType | None = None) -> None:
         self._stopped = True
@@ -98,6 +103,8 @@ class Recorder:
     # -- what comes in -------------------------------------------------------------------------------------------
 
     def _read(self) -> None:
+        while self._enqueued:
+            self._take(self._enqueued.popleft())
         for _ in range(64):
             try:
                 data = os.read(self._reading, 65536)

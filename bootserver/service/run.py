@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -38,6 +39,7 @@ def serve(config: Config) -> int:
         raise Unavailable(f"{config.frontend.tftpboot} is not there: run `bootserver init`")
     user = privileges.account(config.frontend.user)
     privileges.check_reach(user, config.frontend.state)
+    gc.set_threshold(700)  # Python's own; a command's (cli/main.py) is for processes that end soon
     _allow_many_files()
     opener = _Opener()
     parts = make_parts(config, opener.open(config))
@@ -92,8 +94,7 @@ class _Opener:
 
     def _all(self, config: Config, wanted: _Wanted) -> Sockets:
         where, port = config.path, config.tftp.port
-        # One processor is left to DHCP, HTTP and the recorder: a worker of TFTP can fill one.
-        workers = range(config.tftp.workers or max(1, (os.cpu_count() or 1) - 1))
+        workers = range(config.tftp.workers or os.cpu_count() or 1)
         tftp = [wanted.get(f"tftp {port} {number}", lambda: sockets.tftp(port, f"tftp.port in {where}")) for number in workers]
         http = wanted.get(f"http {config.http.port}", lambda: sockets.http(config.http.port, f"http.port in {where}"))
         links: list[Link] = []

@@ -35,6 +35,11 @@ class MacAddress(bytes):
             raise UsageError(f"{text!r} is no MAC address: six pairs of hexadecimal digits, such as 52:54:00:12:34:56")
         return cls(bytes.fromhex(re.sub("[:.-]", "", text)))
 
+    @classmethod
+    def read(cls, text: str) -> MacAddress:
+        """What :meth:`parse` does, for what ``str()`` once wrote: quicker, and a database holds thousands."""
+        return cls(bytes.fromhex(text.replace(":", "")))
+
     def __str__(self) -> str:
         return self.hex(":")
 
