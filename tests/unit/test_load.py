@@ -32,7 +32,7 @@ def test_an_empty_cluster_has_its_network_and_nothing_else(cluster: Cluster) -> 
     view = cluster.view()
     [network] = view.networks
     assert (network.name, str(network.subnet), network.device) == ("private", "10.1.0.0/16", "eth1")
-    assert network.nameservers == (network.frontend,), "until others are named"
+    assert network.nameservers == (), "no server answers names until one is named"
     assert not view.nodes and not view.by_mac and not view.by_ip and view.discovery is None
     assert view.network_of(IPv4Address("10.1.7.7")) == network
     assert view.network_of(IPv4Address("192.0.2.1")) is None
