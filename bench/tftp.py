@@ -164,7 +164,8 @@ def commands(server: str, port: int, root: Path, scratch: Path) -> list[list[str
     match server:
         case "dnsmasq":
             return [
-                [str(peer_program(server)), "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp", "--tftp-max=9000",
+                [str(peer_program(server)), "--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--enable-tftp",
+                 "--tftp-max=9000",
                  f"--tftp-root={root}", "--user=root", "--listen-address=127.0.0.1", "--bind-interfaces",
                  f"--pid-file={scratch}/dnsmasq.pid", "--log-facility=/dev/null"]
             ]  # fmt: skip

@@ -38,7 +38,8 @@ class Story:
 
     def tell(self, text: str) -> None:
         seconds = time.monotonic() - self._began
-        print(f"{'' if self._plain else chr(27) + '[1m'}{seconds:6.1f} s  {text}{'' if self._plain else chr(27) + '[0m'}", flush=True)
+        bold, normal = ("", "") if self._plain else ("\x1b[1m", "\x1b[0m")
+        print(f"{bold}{seconds:6.1f} s  {text}{normal}", flush=True)
 
     def quote(self, text: str) -> None:
         for line in text.rstrip().splitlines():
