@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from bootserver import config as configuration
+from bootserver import data
 from bootserver.cluster import seed
 from bootserver.cluster.change import open_change
 from bootserver.config import Config
-from bootserver.db.connection import open_databases
+from bootserver.db.backup import backup_path
+from bootserver.db.connection import SqliteDatabase, open_databases
 from bootserver.db.migrate import migrate
 from bootserver.errors import Refused, Unavailable, UsageError
 from bootserver.netboot.placing import place_loaders
 
 Say = Callable[[str], None]
+UNIT = Path("/etc/systemd/system/bootserver.service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def initialise(path: Path, wishes: Wishes, say: Say) -> Config:
     :raises BootserverError: a step can't be done; those before it are, and running it again goes on from there.
     """
     config = _configuration(path, wishes, say)
+    _check_lost_database(config)
     owner = _user(config.frontend.user, config.frontend.state, say)
     _folders(config, owner)
     migrate(config)
@@ -53,6 +58,7 @@ def initialise(path: Path, wishes: Wishes, say: Say) -> Config:
         for file in (config.frontend.state / "db").iterdir():
             os.chown(file, owner.pw_uid, owner.pw_gid)
     _loaders(config, say)
+    _unit(config, say)
     return config
 
 
@@ -194,6 +200,32 @@ def _folders(config: Config, owner: pwd.struct_passwd | None) -> None:
             os.chown(state / "db", owner.pw_uid, owner.pw_gid)
     except OSError as error:
         raise Unavailable(f"{error.filename} can't be made: {error.strerror}") from error
+
+
+def _check_lost_database(config: Config) -> None:
+    """A new database in a lost one's place would be copied over its last good copy within a minute."""
+    database = SqliteDatabase(config.frontend.state / "db" / "cluster.sqlite")
+    copy = backup_path(database)
+    if not config.database.url and copy.exists() and not database.path.exists():
+        raise Refused(
+            f"{database.path} is gone, and its last good copy is there: `bootserver restore --backup` takes it; "
+            f"to begin anew, move {copy} away"
+        )
+
+
+def _unit(config: Config, say: Say) -> None:
+    """The systemd unit of this very installation; only for the usual configuration, and where systemd runs."""
+    if config.path != configuration.DEFAULT_PATH or os.geteuid() != 0 or not Path("/run/systemd/system").is_dir():
+        return
+    text = (data.folder("systemd") / UNIT.name).read_text()
+    text = text.replace("/usr/bin/env bootserver serve", f"{sys.executable} -m bootserver serve")
+    if config.frontend.state != Config().frontend.state:
+        text = text.replace("StateDirectory=bootserver\n", f"ReadWritePaths={config.frontend.state}\n")
+    if UNIT.exists() and UNIT.read_text() == text:
+        return
+    UNIT.write_text(text)
+    subprocess.run(["systemctl", "daemon-reload"], check=False)
+    say(f"systemd unit written: {UNIT}")
 
 
 def _loaders(config: Config, say: Say) -> None:
