@@ -58,7 +58,7 @@ def list_(session: Session, format_: str) -> None:
 @click.argument("name")
 @click.option("--kernel", metavar="PATH|URL", help="Below tftpboot; an absolute path is copied there.")
 @click.option("--initrd", "initrds", multiple=True, metavar="PATH|URL", help="A ramdisk; several are loaded in this order.")
-@click.option("--args", default="", metavar='"..."', help="Kernel arguments.")
+@click.option("--args", metavar='"..."', help="Kernel arguments [none; for a floppy those of pxeflash, for memdisk].")
 @click.option("--localboot", is_flag=True, help="Boot the node's own disk.")
 @click.option("--floppy", metavar="PATH", help="A floppy image (BIOS only, for one boot); an absolute path is copied.")
 @click.option("--node", "node_name", metavar="NODE", help="For this node only.", shell_complete=complete_nodes)
@@ -69,7 +69,7 @@ def add(
     name: str,
     kernel: str | None,
     initrds: tuple[str, ...],
-    args: str,
+    args: str | None,
     localboot: bool,
     floppy: str | None,
     node_name: str | None,
@@ -84,9 +84,11 @@ def add(
     """
     from bootserver.cli.boot_files import BootFiles
     from bootserver.cluster import boot_actions
-    from bootserver.cluster.actions import BootAction
+    from bootserver.cluster.actions import SHIPPED, BootAction
 
     grammar.action_name(name)
+    if args is None:
+        args = "" if floppy is None else SHIPPED["pxeflash"].args
     args = grammar.kernel_args(args)
     # Files are copied aside before the database is locked, and put in place as the last thing before the commit.
     with BootFiles(session.config.frontend.tftpboot, name, node_name, copies=not session.dry_run) as files:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.lab.cache import cached, fingerprint
 
 BOOTED = "LAB-LOCALDISK booted"
+FLOPPY_BOOTED = "LAB-FLOPPY booted"
 
 _MIB = 1 << 20
 _SIZE = 8 * _MIB
@@ -55,6 +56,14 @@ def bootable_disk(path: Path) -> Path:
     _run("mformat", "-i", esp, "-T", str(_ESP_SIZE // 512), "-h", "16", "-s", "63", "::")
     _run("mmd", "-i", esp, "::/EFI", "::/EFI/BOOT")
     _run("mcopy", "-i", esp, str(_efi_program()), "::/EFI/BOOT/BOOTX64.EFI")
+    return path
+
+
+def boot_floppy(path: Path) -> Path:
+    """A 1.44 MB floppy image that prints :data:`FLOPPY_BOOTED`, as a BIOS flash program would begin."""
+    # SeaBIOS shows a character on the serial line when the next one comes: so the text goes on.
+    code = _BOOT_CODE + f"{FLOPPY_BOOTED} and runs\r\n\0".encode()
+    path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(2880 * 512 - 512))
     return path
 
 
