@@ -100,8 +100,6 @@ def test_two_network_cards_of_one_machine_are_one_node(
 def test_a_bios_is_flashed_once_and_then_the_disk_is_booted(
     loader: str, site: Product, power_on: PowerOn, tmp_path: Path
 ) -> None:
-    loader: str, site: Product, power_on: PowerOn, tmp_path: Path
-) -> None:
     site.cli("attr", "set", "loader", loader)
     site.cli("pxe", "action", "add", "pxeflash", "--floppy", str(boot_floppy(tmp_path / "bios.img")))
     site.cli("insert-ethers", "--batch", "--mac", "52:54:00:77:01:01")
