@@ -37,6 +37,7 @@ def serve(config: Config) -> int:
     """
     if not config.frontend.tftpboot.is_dir():
         raise Unavailable(f"{config.frontend.tftpboot} is not there: run `bootserver init`")
+    _check_mode(config)
     user = privileges.account(config.frontend.user)
     privileges.check_reach(user, config.frontend.state)
     gc.set_threshold(700)  # Python's own; a command's (cli/main.py) is for processes that end soon
@@ -50,6 +51,11 @@ def serve(config: Config) -> int:
         return Supervisor(parts, user, lambda: _reload(config, opener)).run()
     finally:
         pid_file.unlink(missing_ok=True)
+
+
+def _check_mode(config: Config) -> None:
+    if config.dhcp.mode is DhcpMode.PROXY:
+        raise Unavailable(f"dhcp.mode 'proxy' can't be served by this version: set 'server' or 'off' in {config.path}")
 
 
 def _allow_many_files() -> None:
@@ -67,6 +73,7 @@ def _reload(old: Config, opener: _Opener) -> list[Part] | None:
         config = configuration.load(old.path)
         if config.frontend != old.frontend:
             raise BootserverError("[frontend] changes with a restart, not with a reload")
+        _check_mode(config)
         return make_parts(config, opener.open(config))
     except BootserverError as error:
         logger.error("not reloaded, the service goes on as it was: %s", error)

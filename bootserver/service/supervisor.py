@@ -151,18 +151,21 @@ class Supervisor:
     def _reload(self) -> None:
         notify("RELOADING=1")
         parts = self._on_reload()
-        if parts is not None:
-            # The old processes stop listening and finish their transfers; what arrives meanwhile waits in the sockets.
-            for running in self._running.values():
-                if running.pid:
-                    os.kill(running.pid, signal.SIGTERM)
-                    self._leaving.add(running.pid)
-                if running.ready_pipe >= 0:
-                    os.close(running.ready_pipe)
-            self._running = {part.name: _Running(part) for part in parts}
-            for running in self._running.values():
-                self._start(running)
-            logger.info("configuration reloaded")
+        if parts is None:
+            notify("READY=1")
+            return
+        # The old processes stop listening and finish their transfers; what arrives meanwhile waits in the sockets.
+        for running in self._running.values():
+            if running.pid:
+                os.kill(running.pid, signal.SIGTERM)
+                self._leaving.add(running.pid)
+            if running.ready_pipe >= 0:
+                os.close(running.ready_pipe)
+        self._running = {part.name: _Running(part) for part in parts}
+        self._began = time.monotonic()
+        for running in self._running.values():
+            self._start(running)
+        logger.info("configuration reloaded")
         self._announced = False  # READY=1 again, once the new parts are
 
     def _stop(self) -> int:
