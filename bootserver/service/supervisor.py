@@ -152,6 +152,7 @@ class Supervisor:
         notify("RELOADING=1")
         parts = self._on_reload()
         if parts is None:
+            logger.info("the parts go on as they were")
             notify("READY=1")
             return
         # The old processes stop listening and finish their transfers; what arrives meanwhile waits in the sockets.

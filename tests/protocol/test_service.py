@@ -14,8 +14,11 @@ import pytest
 from tests.cluster import wait_until
 from tests.frontend import PATIENCE, Frontend, prepared
 
+# SO_REUSEADDR for TCP, as servers do: connections of the test before may still be in TIME_WAIT on that port.
 HOG = (
-    "import socket, sys, time; s = socket.socket(socket.AF_INET, int(sys.argv[1])); s.bind(('', int(sys.argv[2])));"
+    "import socket, sys, time; s = socket.socket(socket.AF_INET, int(sys.argv[1]));"
+    "s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(s.type == socket.SOCK_STREAM));"
+    "s.bind(('', int(sys.argv[2])));"
     "s.type == socket.SOCK_STREAM and s.listen(); print('has it', flush=True); time.sleep(600)"
 )
 
