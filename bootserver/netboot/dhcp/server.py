@@ -62,7 +62,7 @@ class _Waiting:
 
 class DhcpServer:
     """:param links: sockets that are open already, one set for each device.
-    :param view: gives the newest view; called for every batch, so it must be cheap.
+    :param view: gives the newest view; called for every datagram, so it must be cheap.
     :param register: takes a machine that an open discovery wants; must not block.
     :param advertisers: IPv6 router solicitations are answered in the same loop.
     :param on_tick: called every :data:`TICK` seconds or so.
@@ -149,6 +149,7 @@ class DhcpServer:
                 log.debug("nothing received device=%s error=%s", link.device, error)
                 return
             self.counters.received += 1
+            self._look()  # each time, not once a batch: what was changed before a machine asked, it is told
             if not admits(datagram[_CHADDR], now):
                 self.counters.throttled += 1
                 continue
