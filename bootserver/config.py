@@ -71,6 +71,16 @@ class Frontend:
         return self.state / "tftpboot"
 
     @property
+    def keys(self) -> Path:
+        """The frontend's SSH key, by which it reaches nodes as root."""
+        return self.state / "keys"
+
+    @property
+    def authorized_keys(self) -> Path:
+        """Whose keys nodes let in as root."""
+        return self.keys / "authorized_keys"
+
+    @property
     def run(self) -> Path:
         """Sockets and the process id of the running service."""
         return self.state / "run"
@@ -138,7 +148,13 @@ class Http:
 
 @dataclass(frozen=True, slots=True)
 class Rsync:
+    """:ivar transfers: images that are copied at once; further nodes wait for their turn.
+    :ivar stalled_seconds: a node that says nothing for so long gives its turn back.
+    """
+
     port: int = _setting(873, _port)
+    transfers: int = _setting(16, _between(1, 1000))
+    stalled_seconds: int = _setting(120, _between(10, 3600))
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +167,12 @@ class Database:
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """:ivar ticket_seconds: how long a boot ticket may be exchanged after the menu that held it."""
+    """:ivar ticket_seconds: how long a boot ticket may be exchanged after the menu that held it.
+    :ivar attempts: an install that did not end after so many tries is parked.
+    """
 
     ticket_seconds: int = _setting(1800, _between(60, 86400))
+    attempts: int = _setting(3, _between(1, 100))
 
 
 @dataclass(frozen=True, slots=True)

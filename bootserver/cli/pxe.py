@@ -54,9 +54,10 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
 @pxe.command("set")
 @click.argument("words", nargs=-1, required=True, metavar="NODE... ACTION", shell_complete=complete_nodes_and_actions)
 @click.option("--wipe", is_flag=True, help="The install may destroy data partitions, too.")
+@click.option("--new-host-keys", is_flag=True, help="The node gets new SSH host keys; else it keeps those that it has.")
 @change_options
 @pass_session
-def set_(session: Session, words: tuple[str, ...], wipe: bool) -> None:
+def set_(session: Session, words: tuple[str, ...], wipe: bool, new_host_keys: bool) -> None:
     """Set what NODES boot next. An install is armed by this: their next boot installs them, then they boot their disks.
 
     \b
@@ -71,7 +72,8 @@ def set_(session: Session, words: tuple[str, ...], wipe: bool) -> None:
         nodes, name = split_action(change, words)
         found = selection.select(change, nodes)
         for node in found:
-            installs.set_action(change, node, name, wipe=wipe, tftpboot=session.config.frontend.tftpboot)
+            tftpboot = session.config.frontend.tftpboot
+            installs.set_action(change, node, name, wipe=wipe, new_host_keys=new_host_keys, tftpboot=tftpboot)
         shown = found[0].name if len(found) == 1 else selection.fold(node.name for node in found)
         session.tell(f"{shown}: {name}" + (" (data partitions, too)" if wipe else ""))
 

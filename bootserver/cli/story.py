@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 Fact = str | int | float | bool | None
 
-_FIRST = ("phase", "percent", "path", "address", "file", "action", "bytes", "seconds")
+_FIRST = ("phase", "percent", "ahead", "rate", "remaining", "path", "address", "file", "action", "bytes", "seconds")
 """The facts that people look for stand first, in this order; the others follow as they are named."""
 
 _LAST = ("because", "why")
@@ -54,6 +54,12 @@ def _word(key: str, value: Fact) -> str:
             return ""  # the same for all; `node show` tells it
         case "percent" if isinstance(value, int | float):
             return f"{value:.0f}%"
+        case "rate" if isinstance(value, int | float):
+            return f"{value:.1f} MB/s"
+        case "remaining" if isinstance(value, int | float):
+            return f"{value:.0f} s left"
+        case "ahead":
+            return f"waits for its turn, {value} before it"
         case "phase" | "path" | "file" | "address" | "action" | "why" | "because":
             return str(value)
         case _:

@@ -10,7 +10,13 @@ from bootserver.db.rows import ApplianceRow, AttributeRow, NodeRow, Scope
 from bootserver.errors import NotFound, UsageError
 from bootserver.values import grammar
 
-LOADERS = ("auto", "pxelinux", "grub", "ipxe")
+CHOICES = {
+    "loader": ("auto", "pxelinux", "grub", "ipxe"),
+    "filesystem": ("ext4", "xfs"),
+    "after_install": ("reboot", "kexec", "poweroff", "shell"),
+    "on_failure": ("reboot", "shell", "poweroff"),
+}
+"""Attributes that one of a few words is good for; the first is what counts where it is not set."""
 BOOTFLAGS = "bootflags"
 """Bootflags are an attribute: kernel arguments of the installed system, inherited like all others."""
 
@@ -32,9 +38,15 @@ def check(key: str, value: str) -> tuple[str, str]:
     grammar.attribute_value(value)
     if key == BOOTFLAGS:
         value = grammar.kernel_args(value)
-    if key == "loader" and value not in LOADERS:
-        raise UsageError(f"loader is one of {', '.join(LOADERS)}, not {value!r}")
+    if key in CHOICES and value not in CHOICES[key]:
+        raise UsageError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")
     return key, value
+
+
+def choice(attributes: Mapping[str, str], key: str) -> str:
+    """A node's word for one of CHOICES. What an old dump brought in that is none of them counts as not set."""
+    value = attributes.get(key)
+    return value if value in CHOICES[key] else CHOICES[key][0]
 
 
 def set_attribute(change: Change, place: Place, key: str, value: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bootserver.cluster import attributes
+from bootserver.cluster.actions import INSTALLER_KERNEL, BootAction
 from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, LocalDisk, Plan, Wait
 from bootserver.cluster.view import InstallView, NodeView
 from bootserver.values.firmware import Firmware
@@ -34,8 +36,8 @@ def boot_plan(
         return EfiApplication(action.efi, because)
     if action.kernel is None:
         return Wait(f"{because} says nothing to boot")
-    words = f"{action.args} bootserver={frontend_url(node)}"
-    return LinuxBoot(action.kernel, action.initrds, words.strip(), because)
+    words = [*_args(node, action), f"bootserver={frontend_url(node)}"]
+    return LinuxBoot(action.kernel, action.initrds, " ".join(words), because)
 
 
 def _install(node: NodeView, because: str, url: str, ticket: Callable[[InstallView], str]) -> Plan:
@@ -46,5 +48,18 @@ def _install(node: NodeView, because: str, url: str, ticket: Callable[[InstallVi
         return Wait(f"{because} is parked: {install.parked}")
     if action.kernel is None:
         return Wait(f"{because}: {node.unresolved}")
-    words = f"{action.args} bootserver={url} bootserver.ticket={ticket(install)}"
-    return LinuxBoot(action.kernel, action.initrds, words.strip(), because, has_ticket=True)
+    words = [*_args(node, action), f"bootserver={url}", f"bootserver.ticket={ticket(install)}"]
+    return LinuxBoot(action.kernel, action.initrds, " ".join(words), because, has_ticket=True)
+
+
+def _args(node: NodeView, action: BootAction) -> list[str]:
+    """The action's own; our installer is also told what the node's attributes say of its console, and of failures."""
+    words = action.args.split()
+    if action.kernel != INSTALLER_KERNEL:
+        return words
+    if not any(word.startswith("console=") for word in words):
+        flags = node.attributes.get(attributes.BOOTFLAGS, "").split()
+        words += [word for word in flags if word.startswith("console=")]
+    if (on_failure := attributes.choice(node.attributes, "on_failure")) != "reboot":
+        words.append(f"bootserver.on_failure={on_failure}")
+    return words

@@ -38,12 +38,14 @@ def check(action: BootAction) -> BootAction:
     """
     grammar.action_name(action.name)
     ways = [action.kernel is not None, action.local_disk, action.floppy is not None]
-    if sum(ways) != 1:
+    if sum(ways) != 1 and not (action.installs and not any(ways)):
         raise UsageError(f"boot action {action.name!r} needs one of --kernel, --localboot and --floppy")
     if action.initrds and action.kernel is None:
         raise UsageError(f"boot action {action.name!r}: --initrd goes with --kernel")
-    if action.installs and action.kernel is None:
-        raise UsageError("an action whose name begins with 'install' installs: it needs a kernel")
+    if action.installs and any(ways[1:]):
+        raise UsageError(
+            "an action whose name begins with 'install' installs: it has a kernel, or none to install what attributes say"
+        )
     return BootAction(
         action.name,
         None if action.kernel is None else grammar.boot_file(action.kernel),

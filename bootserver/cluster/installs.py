@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bootserver.cluster import attributes, boot_actions, tickets
+from bootserver.cluster import attributes, boot_actions, host_keys, tickets
 from bootserver.cluster.actions import INSTALLER_KERNEL, INSTALLER_RAMDISK, BootAction
 from bootserver.cluster.change import Change, Reader, timestamp
 from bootserver.cluster.events import Detail, Event, Kind
@@ -23,7 +23,12 @@ from bootserver.values.secret import Secret
 PHASES = ("partition", "format", "sync", "configure", "bootloader", "done")
 """In their order; a node may report one of them many times (with percent), never an earlier one."""
 
+BEFORE_SYNC = PHASES[: PHASES.index("sync")]
+
 LOCAL_DISK = "os"
+
+_SECRETS = ("boot", "session", "rsync")
+"""Of an install: what signs its boot tickets, its session token (as SHA-256), and what its rsync proves itself with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +73,27 @@ def missing_files(action: BootAction, tftpboot: Path) -> list[str]:
     return [each for each in wanted if not (tftpboot / each).is_file()]
 
 
-def set_action(change: Change, node: NodeRow, name: str, *, wipe: bool = False, tftpboot: Path | None = None) -> NodeRow:
+def set_action(
+    change: Change,
+    node: NodeRow,
+    name: str,
+    *,
+    wipe: bool = False,
+    new_host_keys: bool = False,
+    tftpboot: Path | None = None,
+) -> NodeRow:
     """What a node boots next; an installing action is armed, which makes its tickets.
 
     :param wipe: the install may destroy data partitions.
+    :param new_host_keys: the node does not get its old SSH host keys back.
     :param tftpboot: where the action's files must be; None: don't look.
     :raises NotFound: no such action. :raises Refused: an install that can't be resolved, or files that are missing.
     """
     action = boot_actions.find(change, name, node.id)
     if wipe and not action.installs:
         raise Refused(f"--wipe goes with an install, and {name!r} is none")
+    if new_host_keys and not action.installs:
+        raise Refused(f"--new-host-keys goes with an install, and {name!r} is none")
     if action.installs:
         try:
             action = resolve(action, attributes.effective(change, node), Sources.read(change))
@@ -86,6 +102,8 @@ def set_action(change: Change, node: NodeRow, name: str, *, wipe: bool = False, 
     if tftpboot is not None and (missing := missing_files(action, tftpboot)):
         raise Refused(f"{node.name} can't {name}: {tftpboot / missing[0]} is not there")
     disarm(change, node)
+    if new_host_keys:
+        host_keys.forget(change, node)
     if action.installs:
         arm(change, node, wipe)
     return change.update(node, action=None if name == LOCAL_DISK else name)
@@ -102,14 +120,15 @@ def disarm(change: Change, node: NodeRow) -> None:
     """Forget a node's install and all that its tickets were good for."""
     row = change.one(InstallRow, "node_id = :node", node=node.id)
     if row is not None:
-        for secret in ("boot", "session"):
+        for secret in _SECRETS:
             _forget(change, f"install/{row.id}/{secret}")
         change.delete(row)
 
 
 def park(change: Change, node: NodeRow, install: InstallRow, why: str) -> None:
     """Stop an install: its session ends, and the node waits for a person."""
-    _forget(change, f"install/{install.id}/session")
+    for secret in ("session", "rsync"):
+        _forget(change, f"install/{install.id}/{secret}")
     change.update(install, state=InstallState.PARKED, parked=why)
     change.report(Event(Kind.PARKED, time.time(), node.name, detail={"why": why}))
 
@@ -124,10 +143,11 @@ class Denial:
     why: str
 
 
-def exchange(change: Change, node: NodeRow, ticket: str, now: float, seconds: int) -> Secret | Denial:
+def exchange(change: Change, node: NodeRow, ticket: str, now: float, *, seconds: int, attempts: int) -> Secret | Denial:
     """A boot ticket for a session token. The second exchange of the same ticket is an alarm and parks the install.
 
     :param seconds: how long a ticket is good.
+    :param attempts: after so many tries that did not end the install is parked.
     """
     install = change.one(InstallRow, "node_id = :node", node=node.id)
     if install is None or install.id != tickets.install_of(ticket):
@@ -144,10 +164,16 @@ def exchange(change: Change, node: NodeRow, ticket: str, now: float, seconds: in
         change.report(Event(Kind.ALARM, now, node.name, detail={"why": why}))
         park(change, node, install, why)
         return Denial(why)
+    if len(used) >= attempts:
+        why = f"{len(used)} installs in a row did not end"
+        park(change, node, install, why)
+        return Denial(f"the install is parked: {why}")
     token = f"{install.id}.{secrets.token_hex(32)}"
-    _forget(change, f"install/{install.id}/session")
-    change.insert(SecretRow(0, f"install/{install.id}/session", tickets.digest(token)))
-    change.update(install, state=InstallState.RUNNING, nonces=" ".join([*used, nonce]), phase=None)
+    for name, value in (("session", tickets.digest(token)), ("rsync", secrets.token_hex(32))):
+        _forget(change, f"install/{install.id}/{name}")
+        change.insert(SecretRow(0, f"install/{install.id}/{name}", value))
+    image = attributes.effective(change, node).get("image") or None
+    change.update(install, state=InstallState.RUNNING, nonces=" ".join([*used, nonce]), phase=None, image=image)
     change.report(Event(Kind.EXCHANGED, now, node.name, detail={"boot": len(used) + 1}))
     return Secret(token)
 
@@ -174,8 +200,28 @@ def report_phase(change: Change, node: NodeRow, install: InstallRow, phase: str,
     return None
 
 
-def fail(change: Change, node: NodeRow, install: InstallRow, why: str) -> None:
+def fail(change: Change, node: NodeRow, install: InstallRow, why: str, attempts: int) -> None:
+    """It says that it failed; the last one of so many `attempts` in a row parks it, so that no node installs for ever."""
     change.report(Event(Kind.FAILED, time.time(), node.name, detail={"phase": install.phase, "why": why}))
+    tries = len(install.nonces.split())
+    if tries >= attempts:
+        park(change, node, install, f"{tries} installs in a row failed, the last: {why}")
+
+
+def running(reader: Reader) -> frozenset[int]:
+    """The numbers of the installs that run now."""
+    return frozenset(row.id for row in reader.rows(InstallRow, "state = :state", state=InstallState.RUNNING))
+
+
+def rsync_secret(reader: Reader, install: InstallRow) -> Secret:
+    """What the node's rsync proves itself with. :raises Refused: the install does not run (any more)."""
+    return _secret(reader, f"install/{install.id}/rsync")
+
+
+def uuid_seed(reader: Reader, install: InstallRow) -> bytes:
+    """The same for all that one try of an install fetches, and nobody can guess it: what its disks' UUIDs are made of."""
+    tries = install.nonces.split()
+    return f"{_secret(reader, f'install/{install.id}/boot').reveal()}/{tries[-1] if tries else ''}".encode()
 
 
 def make_node_key(change: Change, node: NodeRow) -> Secret:

@@ -142,9 +142,8 @@ def rename(change: Change, node: NodeRow, name: str) -> NodeRow:
 def remove(change: Change, node: NodeRow) -> None:
     """A node and all that belongs to it; its key is worth nothing from then on."""
     installs.disarm(change, node)
-    key = change.one(SecretRow, "name = :name", name=installs.key_name(node))
-    if key is not None:
-        change.delete(key)
+    for secret in change.rows(SecretRow, "name LIKE :names", names=f"node/{node.id}/%"):
+        change.delete(secret)
     attributes.remove_all(change, attributes.Place(Scope.NODE, node.id))
     boot_actions.forget(change, [node])
     for interface in interfaces(change, node):

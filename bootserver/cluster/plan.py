@@ -6,7 +6,9 @@ Paths are below ``tftpboot`` without a leading slash, or URLs; kernel arguments 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from bootserver.values.mac import MacAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class LinuxBoot:
     args: str
     because: str
     has_ticket: bool = False
+
+    def by_card(self, mac: MacAddress | None) -> LinuxBoot:
+        """Tell the kernel which card it was loaded by, as pxelinux does (IPAPPEND 2): installers go on with that one."""
+        return self if mac is None else replace(self, args=f"{self.args} BOOTIF=01-{mac.dashed}")
 
 
 @dataclass(frozen=True, slots=True)

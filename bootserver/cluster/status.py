@@ -100,7 +100,9 @@ _BY_EVENT = {
 def _phase(install: InstallRow, newest: Event | None) -> str:
     if install.phase is None or newest is None or newest.kind is not Kind.PHASE:
         return install.phase or "starting"
-    percent = newest.detail.get("percent")
+    percent, ahead = newest.detail.get("percent"), newest.detail.get("ahead")
+    if ahead is not None:
+        return f"{install.phase}, {ahead} before it"
     return install.phase if percent is None else f"{install.phase} {percent:.0f}%"
 
 

@@ -154,10 +154,11 @@ class InstallState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class InstallRow(Row):
-    """An armed install. Its secrets are in ``secret``: ``install/ID/boot`` and ``install/ID/session``.
+    """An armed install. Its secrets are in ``secret``: ``install/ID/boot``, ``install/ID/session``, ``install/ID/rsync``.
 
-    :ivar nonces: of the boot tickets that were exchanged, separated by spaces.
+    :ivar nonces: of the boot tickets that were exchanged, separated by spaces: one for each try.
     :ivar phase: the last one reported.
+    :ivar image: what it copies, settled when its ticket is exchanged; None where it copies none.
     """
 
     table: ClassVar[str] = "install"
@@ -168,6 +169,7 @@ class InstallRow(Row):
     phase: str | None
     parked: str | None
     armed: str
+    image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,7 @@ Table(
     Column("phase", Text),
     Column("parked", Text),
     Column("armed", Text, nullable=False),
+    Column("image", Text),
 )
 Table(
     "secret",
@@ -197,4 +198,14 @@ Table(
     Column("node", Text, primary_key=True),
     Column("at", Float, nullable=False),
     Column("body", Text, nullable=False),
+)
+Table(
+    "transfer",
+    journal,
+    Column("node", Text, primary_key=True),
+    Column("install", Integer, nullable=False),
+    Column("asked", Float, nullable=False),
+    Column("seen", Float, nullable=False),
+    Column("opened", Float),
+    Column("closed", Float),
 )

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateNotFound
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateNotFound, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from bootserver.cluster.view import NodeView
 from bootserver.errors import BootserverError, NotFound, UsageError
 from bootserver.values import grammar
 
-DEFAULTS = {"script": "node.sh.j2"}
-"""What is rendered unless the node's attribute of that name (``script``, ``kickstart``) names another template."""
+FACTS = "node.sh.j2"
+"""What a node is told that installs by a ramdisk of the site's own: who it is."""
+INSTALL = "install.sh.j2"
+"""What our installer does."""
+REPORTER = "report-up.sh"
+"""What an installed node says its first word with."""
+
+_DEFAULTS = {"script": FACTS}
 
 
 class TemplateMissing(NotFound):
@@ -31,28 +37,67 @@ class TemplateFault(BootserverError):
     """A template can't be rendered; the text names file and line."""
 
 
-def render(node: NodeView, what: str, folders: Sequence[Path], frontend_url: str) -> str:
-    """What a node fetches.
+def render(
+    node: NodeView, what: str, folders: Sequence[Path], frontend_url: str, *, default: str | None = None, **facts: object
+) -> str:
+    """What a node fetches: the template that its attribute `what` names.
 
     :param what: ``script`` or ``kickstart``.
     :param frontend_url: where it reaches the frontend, such as ``http://10.1.1.1/``.
+    :param default: the template of a node without that attribute.
+    :param facts: what the template may use beside the node, its attributes and the frontend.
     :raises TemplateMissing: the node has no template for it. :raises TemplateFault: the template is wrong.
     """
-    name = node.attributes.get(what) or DEFAULTS.get(what)
+    name = node.attributes.get(what) or default or _DEFAULTS.get(what)
     if name is None:
         raise TemplateMissing(f"{node.name} has no attribute {what!r} that names a template")
     try:
         grammar.boot_path(name)
         template = _environment(tuple(folders)).get_template(name)
-        facts = dataclasses.replace(node, install=None)  # no template ever sees what tickets are signed with
-        return template.render(node=facts, attributes=node.attributes, frontend=frontend_url)
     except UsageError as error:
         raise TemplateFault(str(error)) from error
     except TemplateNotFound as error:
         raise TemplateMissing(f"there is no template {error} in {' or '.join(map(str, folders))}") from error
+    except TemplateError as error:
+        raise _fault(error, name) from error
+    return _render(template, name, node, frontend_url, facts)
+
+
+def render_text(text: str, name: str, node: NodeView, folders: Sequence[Path], frontend_url: str) -> str:
+    """The same for a template that is no file of the folders: an override.
+
+    :param name: for messages.
+    :raises TemplateFault: the template is wrong.
+    """
+    try:
+        template = _environment(tuple(folders)).from_string(text)
+    except TemplateError as error:
+        raise _fault(error, name) from error
+    return _render(template, name, node, frontend_url, {})
+
+
+def plain_text(name: str, folders: Sequence[Path]) -> str:
+    """A file of the folders as it is. :raises TemplateMissing: there is none."""
+    for folder in folders:
+        if (folder / name).is_file():
+            return (folder / name).read_text(encoding="utf-8")
+    raise TemplateMissing(f"there is no {name} in {' or '.join(map(str, folders))}")
+
+
+def _render(template: Template, name: str, node: NodeView, frontend_url: str, facts: Mapping[str, object]) -> str:
+    try:
+        shown = dataclasses.replace(node, install=None)  # no template ever sees what tickets are signed with
+        return template.render(node=shown, attributes=node.attributes, frontend=frontend_url, **facts)
+    except TemplateNotFound as error:
+        raise TemplateMissing(f"{name}: there is no template {error}") from error
     except Exception as error:  # a template is a site's program: it may fail in any way that a program can
-        line = getattr(error, "lineno", None) or _line(error, name)
-        raise TemplateFault(f"{name}:{line}: {error}") from error
+        raise _fault(error, name) from error
+
+
+def _fault(error: Exception, name: str) -> TemplateFault:
+    if isinstance(error, TemplateSyntaxError):  # of this template, or of one that it includes
+        return TemplateFault(f"{error.name or name}:{error.lineno}: {error}")
+    return TemplateFault(f"{name}:{_line(error, name)}: {error}")
 
 
 @lru_cache(maxsize=4)
@@ -72,7 +117,7 @@ def _line(error: Exception, name: str) -> int | str:
     """The template's line in a traceback: Jinja2 compiles templates to code that keeps their line numbers."""
     trace, line = error.__traceback__, None
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename.endswith(name):
+        if trace.tb_frame.f_code.co_filename.endswith((name, "<template>")):
             line = trace.tb_lineno
         trace = trace.tb_next
     return "?" if line is None else line

@@ -88,6 +88,7 @@ class _Request:
     :ivar node: whose it is, or None for a machine that the cluster does not know.
     :ivar name: how the menu calls the machine.
     :ivar named: the path says whose menu it is (else it is that of whoever asks).
+    :ivar card: the network card that the machine boots by, where it is known.
     :ivar by_tftp: the loader has no HTTP.
     """
 
@@ -96,6 +97,7 @@ class _Request:
     node: NodeView | None
     name: str
     named: bool
+    card: MacAddress | None
     by_tftp: bool
 
 
@@ -174,6 +176,8 @@ class Resolver:
         has_ticket = isinstance(plan, LinuxBoot) and plan.has_ticket
         if has_ticket and (request.node is None or asker.node is None or request.node.id != asker.node.id):
             return asker.denied(f"the menu of {request.name} holds a ticket and goes to its own address only"), False
+        if isinstance(plan, LinuxBoot):
+            plan = plan.by_card(request.card)
         where = MenuContext(
             name=request.name,
             firmware=request.firmware,
@@ -250,8 +254,9 @@ def _kinds(plan: Plan) -> Iterator[tuple[str, Served]]:
 def _request(match: re.Match[str], view: View, asker: _Asker) -> _Request:
     """Whose menu a path is."""
     node, name, named = asker.node, str(asker.address), False
+    card = None if asker.interface is None else asker.interface.mac
     if mac_text := match["px_mac"] or match["ipxe_mac"] or match["grub_mac"]:
-        mac = MacAddress.parse(mac_text.replace("-", ":"))
+        card = mac = MacAddress.parse(mac_text.replace("-", ":"))
         node, name, named = view.by_mac.get(mac, (None,))[0], str(mac), True
     elif uuid_text := match["px_uuid"]:
         uuid = UUID(uuid_text)
@@ -269,4 +274,4 @@ def _request(match: re.Match[str], view: View, asker: _Asker) -> _Request:
     if node is None and render is not pxelinux.render:
         # A node may boot by a card that the cluster does not know by its MAC, but has an address of its own.
         node = asker.node
-    return _Request(render, firmware, node, node.name if node else name, named, by_tftp=match["tftp"] is not None)
+    return _Request(render, firmware, node, node.name if node else name, named, card, by_tftp=match["tftp"] is not None)

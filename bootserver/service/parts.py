@@ -9,7 +9,10 @@ tftp-0, tftp-1 ...
 web
     Flask under gunicorn, which has workers of its own.
 
-All run as the service's user; the supervisor opened their sockets.
+rsync, rsync-gate
+    the image server, the one part that is root; and who tells it whose turn it is.
+
+All others run as the service's user; the supervisor opened their sockets.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from bootserver.cluster.view import InstallView, InterfaceView, NodeView
 from bootserver.config import Config, DhcpMode
 from bootserver.db.backup import backup, backup_path
 from bootserver.db.connection import Databases, SqliteDatabase, open_databases
+from bootserver.images.store import ImageStore
 from bootserver.netboot import loaders
 from bootserver.netboot.dhcp.advertise import Advertiser
 from bootserver.netboot.dhcp.answer import Responder
@@ -50,8 +54,10 @@ from bootserver.netboot.resolver import Resolver
 from bootserver.netboot.tftp.contract import TftpLimits, TransferEnd
 from bootserver.netboot.tftp.server import TftpServer
 from bootserver.netboot.tftp.transfer import Outcome
-from bootserver.service import nginx_log
+from bootserver.service import nginx_log, privileges, rsync_gate
 from bootserver.service.recorder import Recorder
+from bootserver.service.rsync_server import RsyncServer
+from bootserver.service.sockets import Channel
 from bootserver.service.supervisor import GRACE_SECONDS, Part, Ready
 from bootserver.values.firmware import Firmware
 
@@ -65,12 +71,15 @@ class Sockets:
     """What the supervisor opened.
 
     :ivar pipe: reports, reading and writing end.
+    :ivar gate: the rsync part's question, and who answers it.
     :ivar tftp: those of each worker.
     :ivar nginx: where nginx tells what it sent; None where there is none in front.
     """
 
     pipe: tuple[int, int]
     http: socket.socket
+    rsync: socket.socket
+    gate: Channel
     tftp: Sequence[Sequence[socket.socket]]
     dhcp: Sequence[Link]
     advertisers: Sequence[Advertiser]
@@ -84,6 +93,8 @@ def make_parts(config: Config, sockets: Sockets) -> list[Part]:
         parts.append(Part("dhcp", partial(_dhcp, config, sockets)))
     parts += [Part(f"tftp-{number}", partial(_tftp, config, sockets, each)) for number, each in enumerate(sockets.tftp)]
     parts.append(Part("web", partial(_web, config, sockets)))
+    parts.append(Part("rsync-gate", partial(_rsync_gate, config, sockets)))
+    parts.append(Part("rsync", partial(_rsync, config, sockets), as_root=True))
     return parts
 
 
@@ -275,18 +286,39 @@ def _web(config: Config, sockets: Sockets, ready: Ready) -> None:
         _flush_always(core.reporter)
         return create_app(
             Site(
+                config=config,
                 keeper=core.keeper,
                 databases=core.databases,
                 resolve=_resolver(config, core, files),
                 files=files,
                 reporter=core.reporter,
                 templates=(config.frontend.state / "kickstart", data.folder("kickstart")),
-                ticket_seconds=config.install.ticket_seconds,
-                behind_nginx=config.http.behind_nginx,
+                service_group=privileges.group(config.frontend.user),
             )
         )
 
     WebServer(application, sockets.http.fileno(), config.http.workers, config.http.threads, ready).run()
+
+
+def _rsync_gate(config: Config, sockets: Sockets, ready: Ready) -> None:
+    databases, reporter, stopped = open_databases(config), PipeReporter(sockets.pipe[1]), threading.Event()
+    _flush_always(reporter)
+    _on_terminate(stopped.set)
+    ready()
+    rsync_gate.answer(sockets.gate[1], databases, reporter, stopped.is_set)
+    reporter.flush()
+
+
+def _rsync(config: Config, sockets: Sockets, ready: Ready) -> None:
+    server = RsyncServer(
+        sockets.rsync,
+        partial(rsync_gate.ask, sockets.gate[0]),
+        ImageStore(config.frontend.state),
+        config.frontend.run / "rsync",
+    )
+    _on_terminate(server.stop)
+    ready()
+    server.serve()
 
 
 def _flush_always(reporter: PipeReporter) -> None:

@@ -103,7 +103,11 @@ class _Opener:
         where, port = config.path, config.tftp.port
         workers = range(config.tftp.workers or os.cpu_count() or 1)
         tftp = [wanted.get(f"tftp {port} {number}", lambda: sockets.tftp(port, f"tftp.port in {where}")) for number in workers]
-        http = wanted.get(f"http {config.http.port}", lambda: sockets.http(config.http.port, f"http.port in {where}"))
+        http = wanted.get(f"http {config.http.port}", lambda: sockets.tcp(config.http.port, "HTTP", f"http.port in {where}"))
+        rsync = wanted.get(
+            f"rsync {config.rsync.port}", lambda: sockets.tcp(config.rsync.port, "rsync", f"rsync.port in {where}")
+        )
+        gate = wanted.get("gate", sockets.channel)
         links: list[Link] = []
         advertisers: list[Advertiser] = []
         for device in _devices(config) if config.dhcp.mode is DhcpMode.SERVER else ():
@@ -113,7 +117,7 @@ class _Opener:
         nginx = None
         if config.http.behind_nginx:
             nginx = wanted.get("nginx", partial(open_log, config.frontend.run, config.http.nginx_group))
-        return Sockets(self._pipe, http, tftp, links, advertisers, nginx)
+        return Sockets(self._pipe, http, rsync, gate, tftp, links, advertisers, nginx)
 
 
 class Closable(Protocol):

@@ -24,8 +24,15 @@ from bootserver.db.connection import SqliteDatabase, open_databases
 from bootserver.db.migrate import migrate
 from bootserver.errors import Refused, Unavailable, UsageError
 from bootserver.netboot.placing import place_loaders
+from bootserver.service.access import make_keys
 
 Say = Callable[[str], None]
+
+_SITE_FOLDERS = (
+    "overrides", "overrides/all", "overrides/appliance", "overrides/node",
+    "scripts", "scripts/pre-install", "scripts/post-install",
+)  # fmt: skip
+"""What a site puts there may be no business of the frontend's users: the service reads it by its group."""
 UNIT = Path("/etc/systemd/system/bootserver.service")
 
 
@@ -50,6 +57,7 @@ def initialise(path: Path, wishes: Wishes, say: Say) -> Config:
     _check_lost_database(config)
     owner = _user(config.frontend.user, config.frontend.state, say)
     _folders(config, owner)
+    make_keys(config, say)
     migrate(config)
     with open_change(open_databases(config).cluster, "init", f"init --interface {config.network.interface}") as change:
         seed.seed(change, config)
@@ -191,6 +199,9 @@ def _folders(config: Config, owner: pwd.struct_passwd | None) -> None:
             (state, 0o755),
             (config.frontend.tftpboot, 0o755),
             (state / "kickstart", 0o755),
+            (state / "images", 0o711),  # the service finds an image by its name, and nobody lists them
+            *((state / name, 0o750) for name in _SITE_FOLDERS),
+            (config.frontend.keys, 0o755),
             (state / "db", 0o700),
         ):
             folder.mkdir(parents=True, exist_ok=True)
@@ -198,6 +209,8 @@ def _folders(config: Config, owner: pwd.struct_passwd | None) -> None:
         config.frontend.run.mkdir(exist_ok=True)
         if owner is not None:
             os.chown(state / "db", owner.pw_uid, owner.pw_gid)
+            for name in _SITE_FOLDERS:
+                os.chown(state / name, 0, owner.pw_gid)
     except OSError as error:
         raise Unavailable(f"{error.filename} can't be made: {error.strerror}") from error
 

@@ -46,8 +46,8 @@ def tftp(port: int, setting: str) -> SocketPair:
     return sockets
 
 
-def http(port: int, setting: str) -> socket.socket:
-    """:raises Unavailable: the port is taken, or may not be used."""
+def tcp(port: int, what: str, setting: str) -> socket.socket:
+    """A listening socket for IPv4 and IPv6. :raises Unavailable: the port is taken, or may not be used."""
     try:
         listener = socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -57,9 +57,22 @@ def http(port: int, setting: str) -> socket.socket:
         address = "0.0.0.0"  # noqa: S104
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted connections inherit it
-    bind(listener, address, port, "HTTP", setting)
+    bind(listener, address, port, what, setting)
     listener.listen(4096)
     return listener
+
+
+class Channel(tuple[socket.socket, socket.socket]):
+    """Two ends of a conversation between two parts; both outlive the processes that use them."""
+
+    def close(self) -> None:
+        for each in self:
+            each.close()
+
+
+def channel() -> Channel:
+    """Messages arrive whole and in order (unix(7), SOCK_SEQPACKET)."""
+    return Channel(socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET))
 
 
 def enlarge(listener: socket.socket) -> None:

@@ -33,10 +33,15 @@ Ready = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One process of the service. :ivar run: does the work until SIGTERM; calls what it is given once it answers."""
+    """One process of the service.
+
+    :ivar run: does the work until SIGTERM; calls what it is given once it answers.
+    :ivar as_root: it stays root, with the few capabilities that :mod:`bootserver.service.privileges` leaves it.
+    """
 
     name: str
     run: Callable[[Ready], None]
+    as_root: bool = False
 
 
 @dataclass(slots=True)
@@ -198,7 +203,10 @@ def _child(part: Part, user: pwd.struct_passwd | None, writing: int) -> None:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        privileges.become(user, part.name)
+        if part.as_root:
+            privileges.stay_root(part.name)
+        else:
+            privileges.become(user, part.name)
         name_part(part.name)
         part.run(lambda: _tell(writing))
         status = 0

@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from bootserver.errors import BootserverError, Unavailable
-from bootserver.web import files, node_api
+from bootserver.web import files, install_api, node_api
 from bootserver.web.site import Site, plain
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ def create_app(site: Site) -> Flask:
     app.url_map.merge_slashes = False
     app.before_request(_forget_grub_soon)
     app.register_blueprint(node_api.blueprint(site))
+    app.register_blueprint(install_api.blueprint(site))
     app.register_blueprint(files.blueprint(site))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(BootserverError, _our_error)

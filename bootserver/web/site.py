@@ -12,6 +12,7 @@ from flask import Response, request
 
 from bootserver.cluster.events import Reporter
 from bootserver.cluster.keeper import ViewKeeper
+from bootserver.config import Config
 from bootserver.db.connection import Databases
 from bootserver.netboot.content import Resolve
 from bootserver.netboot.files import FileStore
@@ -23,8 +24,11 @@ logger = logging.getLogger(__name__)
 class Site:
     """What the application needs of the rest.
 
-    :ivar behind_nginx: files are handed to nginx (X-Accel-Redirect), and X-Real-IP is believed of a proxy on loopback.
+    :ivar templates: folders, the site's first.
+    :ivar service_group: the group of the service's user, by which it reads a site's overrides; None without root.
     """
+
+    config: Config
 
     keeper: ViewKeeper
     databases: Databases
@@ -32,8 +36,19 @@ class Site:
     files: FileStore
     reporter: Reporter
     templates: tuple[Path, ...]
-    ticket_seconds: int
-    behind_nginx: bool = False
+    service_group: int | None
+
+    @property
+    def behind_nginx(self) -> bool:
+        """Files are handed to nginx (X-Accel-Redirect), and X-Real-IP is believed of a proxy on loopback."""
+        return self.config.http.behind_nginx
+
+    def authorized_keys(self) -> str:
+        """Public keys of who may log in to nodes as root: the frontend's own, and those that the site added."""
+        try:
+            return self.config.frontend.authorized_keys.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return ""
 
 
 def client_address(site: Site) -> IPv4Address | IPv6Address:

@@ -106,7 +106,7 @@ def ticket_of(cluster: Cluster, name: str = "compute-0-0", now: float = NOW) -> 
 
 def exchange(cluster: Cluster, ticket: str, name: str = "compute-0-0", now: float = NOW) -> Secret | Denial:
     with cluster.change() as change:
-        return installs.exchange(change, nodes.get(change, name), ticket, now, SECONDS)
+        return installs.exchange(change, nodes.get(change, name), ticket, now, seconds=SECONDS, attempts=3)
 
 
 def token_of(cluster: Cluster, name: str = "compute-0-0") -> str:

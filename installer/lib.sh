@@ -1,0 +1,292 @@
+# What an install script of the frontend works with: asking and telling the frontend, copying the image, making the copy a
+# system of its own. Sourced by main, in busybox' shell; everything that a person reads is plain words.
+
+RUN=/run/bootserver
+TARGET=/target
+
+# -- words, and the end --------------------------------------------------------------------------------------------
+
+say() { printf 'installer: %s\n' "$*"; }
+
+# fail WORDS: tell the frontend and the person before the machine why, and end as the command line says (init's die).
+fail() {
+    printf 'why=%s' "$(encode "$*")" >$RUN/form
+    api POST failed $RUN/form >/dev/null 2>&1
+    die "$*"
+}
+
+# step WORDS COMMAND...: run it; where it fails, the words and its last line are what everybody reads.
+step() {
+    words=$1
+    shift
+    "$@" >$RUN/step 2>&1 && return
+    cat $RUN/step >>$RUN/log
+    fail "$words: $(grep -v '^ *$' $RUN/step | tail -n 1 | cut -c 1-200)"
+}
+
+# -- the frontend --------------------------------------------------------------------------------------------------
+
+CR=$(printf '\r')
+
+# encode TEXT: for a form (application/x-www-form-urlencoded); every octet as %XX, which is always right.
+encode() { printf %s "$1" | od -An -v -tx1 | tr -d '\n' | tr ' ' '%'; }
+
+# find_frontend URL: whom to ask.
+find_frontend() {
+    AUTHORITY=${1#http://} AUTHORITY=${AUTHORITY%%/*}
+    SERVER=${AUTHORITY%:*} PORT=80
+    case $AUTHORITY in *:*) PORT=${AUTHORITY##*:} ;; esac
+}
+
+# api METHOD WHAT [FILE]: one request to the node API. Its answer is in $RUN/answer; true where it is a yes.
+# By nc and not by wget: busybox' wget shows no words of a refusal, and would have the token among its arguments.
+# A frontend that does not answer, or has no time, is asked again for a quarter of an hour: it may be starting anew.
+api() {
+    body=${3:-/dev/null} pause=1 waited=0
+    {
+        printf '%s /node/%s HTTP/1.0\r\nHost: %s\r\nContent-Length: %s\r\n' "$1" "$2" "$AUTHORITY" "$(wc -c <"$body")"
+        printf 'Content-Type: application/x-www-form-urlencoded\r\n'
+        [ ! -s $RUN/token ] || printf 'Authorization: Bearer %s\r\n' "$(cat $RUN/token)"
+        printf '\r\n'
+        cat "$body"
+    } >$RUN/request
+    while :; do
+        nc -w 60 "$SERVER" "$PORT" <$RUN/request >$RUN/response 2>/dev/null
+        read -r _ status _ <$RUN/response
+        case $status in
+            2??) tail_of_response; return 0 ;;
+            503 | '') ;;
+            *) tail_of_response; return 1 ;;
+        esac
+        [ $waited -lt 900 ] || { printf 'the frontend %s does not answer\n' "$AUTHORITY" >$RUN/answer; return 1; }
+        [ $waited -gt 0 ] || say "the frontend $AUTHORITY does not answer, trying again" >&2
+        sleep $pause
+        waited=$((waited + pause))
+        [ $pause -ge 10 ] || pause=$((pause * 2))
+    done
+}
+
+tail_of_response() { sed "1,/^$CR*\$/d" $RUN/response >$RUN/answer; }
+
+# ask METHOD WHAT [FILE]: the same, where a no ends the install.
+ask() { api "$@" || fail "the frontend refuses: $(head -n 1 $RUN/answer | cut -c 1-200)"; }
+
+# phase NAME [more=form&fields=as%20such]
+phase() {
+    printf 'phase=%s%s' "$1" "${2:+&$2}" >$RUN/form
+    ask POST phase $RUN/form
+}
+
+# fetch WHAT: a binary answer of the node API on standard output.
+fetch() { wget -q -O - --header "Authorization: Bearer $(cat $RUN/token)" "http://$AUTHORITY/node/$1"; }
+
+# -- a site's own scripts ------------------------------------------------------------------------------------------
+
+fetch_scripts() {
+    mkdir -p $RUN/scripts
+    fetch scripts >$RUN/scripts.tar || fail "the site's scripts did not come"
+    step "the site's scripts can't be unpacked" tar -xf $RUN/scripts.tar -C $RUN/scripts
+}
+
+pre_install() {
+    for script in $RUN/scripts/pre-install/*; do
+        [ -f "$script" ] || continue
+        say "pre-install script ${script##*/}"
+        step "pre-install script ${script##*/} failed" "$script"
+    done
+}
+
+post_install() {
+    for script in $RUN/scripts/post-install/*; do
+        [ -f "$script" ] || continue
+        say "post-install script ${script##*/}"
+        cp "$script" $TARGET/run/bootserver/
+        step "post-install script ${script##*/} failed" chroot $TARGET "/run/bootserver/${script##*/}"
+    done
+}
+
+# -- the copy ------------------------------------------------------------------------------------------------------
+
+# wait_for_turn: so many nodes copy at once, and the frontend says whose turn it is.
+wait_for_turn() {
+    while :; do
+        ask POST sync
+        read -r word first second _ <$RUN/answer
+        case $word in
+            go)
+                MODULE=$first
+                (umask 077; printf '%s\n' "$second" >$RUN/rsync.secret)
+                return
+                ;;
+            wait)
+                read -r _ _ ahead estimate <$RUN/answer
+                say "waiting for its turn to copy: $ahead before it, about $estimate s"
+                sleep "$first"
+                ;;
+            *) fail "the frontend says '$(head -c 60 $RUN/answer)' where it should say whose turn it is" ;;
+        esac
+    done
+}
+
+# sync_image PORT: rsync of the image; what helps is tried again.
+sync_image() {
+    tried=0
+    while :; do
+        wait_for_turn
+        : >$RUN/rsync.out
+        watch_progress &
+        watcher=$!
+        rsync -aHAXSW --numeric-ids --no-inc-recursive --info=progress2 --timeout=120 --password-file=$RUN/rsync.secret \
+            "rsync://$MODULE@$SERVER:$1/$MODULE/" $TARGET/ >$RUN/rsync.out 2>$RUN/rsync.err
+        status=$?
+        kill $watcher 2>/dev/null
+        wait $watcher 2>/dev/null
+        why=$(grep -v '^ *$' $RUN/rsync.err | tail -n 2 | head -n 1 | cut -c 1-160)
+        case $status in
+            0) break ;;
+            5 | 10 | 12 | 20 | 24 | 30 | 35) # the daemon, the network, or a file that was altered meanwhile
+                tried=$((tried + 1))
+                [ $tried -lt 8 ] || fail "the image does not come (rsync status $status): $why"
+                say "the copy broke off (rsync status $status: $why), trying again"
+                sleep $((tried * 2))
+                ;;
+            *) fail "the image can't be copied (rsync status $status): $why" ;;
+        esac
+    done
+    tell_progress
+    phase sync percent=100
+}
+
+# rsync's own progress (--info=progress2), each two seconds: "  123,456  42%   12.34MB/s    0:00:12 (xfr#5, to-chk=9/20)".
+watch_progress() {
+    while sleep 2; do tell_progress; done
+}
+
+tell_progress() {
+    line=$(tail -c 160 $RUN/rsync.out | tr '\r' '\n' | grep '%' | tail -n 1)
+    set -- $line
+    case ${2:-} in *%) ;; *) return ;; esac
+    say "copied $2 at $3, $4 to go"
+    printf 'phase=sync&percent=%s&rate=%s&remaining=%s' "${2%\%}" "$3" "$4" >$RUN/progress.form
+    (
+        # A space of its own: its requests are none of the script's.
+        RUN=$RUN/watcher
+        mkdir -p $RUN
+        cp /run/bootserver/token $RUN/token
+        api POST phase /run/bootserver/progress.form >/dev/null
+    )
+}
+
+# -- a system of its own -------------------------------------------------------------------------------------------
+
+# enter_target: what programs of the installed system need while they run in it. /run is a memory of its own: nothing of the
+# installer stays in the copy.
+enter_target() {
+    for name in dev proc sys; do mkdir -p $TARGET/$name; step "mount $name" mount --bind /$name $TARGET/$name; done
+    mkdir -p $TARGET/run
+    step "mount run" mount -t tmpfs -o mode=755 run $TARGET/run
+    mkdir -m 700 $TARGET/run/bootserver
+    cp /bin/busybox $TARGET/run/bootserver/busybox
+    if [ -d /sys/firmware/efi/efivars ]; then mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null; fi
+    if [ -d /sys/firmware/efi/efivars ]; then mount --bind /sys/firmware/efi/efivars $TARGET/sys/firmware/efi/efivars; fi
+}
+
+# inside COMMAND...: busybox in the installed system, so that no link of it leads out.
+inside() { chroot $TARGET /run/bootserver/busybox "$@"; }
+
+# own_files: what makes the copy this node, and the site's overrides.
+own_files() {
+    { fetch files || echo no >$RUN/failed; } | inside tar -xpf - -C / 2>$RUN/step || echo no >$RUN/failed
+    [ ! -e $RUN/failed ] || fail "the node's own files did not come: $(tail -n 1 $RUN/step | cut -c 1-160)"
+    inside sh -c '
+        [ -s /etc/bootserver/authorized_keys ] || exit 0
+        umask 077
+        mkdir -p /root/.ssh
+        touch /root/.ssh/authorized_keys
+        while read -r line; do
+            grep -qxF "$line" /root/.ssh/authorized_keys || echo "$line" >>/root/.ssh/authorized_keys
+        done </etc/bootserver/authorized_keys' || fail "root's authorized keys can't be written"
+}
+
+# host_keys: SSH keys of its own, made once; the frontend keeps them for the next install.
+host_keys() {
+    for kind in ed25519 ecdsa; do
+        [ ! -s $TARGET/etc/ssh/ssh_host_${kind}_key ] || continue
+        inside rm -f /etc/ssh/ssh_host_${kind}_key /etc/ssh/ssh_host_${kind}_key.pub
+        step "SSH host key" chroot $TARGET ssh-keygen -q -t $kind -N '' -C "$NODE" -f /etc/ssh/ssh_host_${kind}_key
+        for name in ssh_host_${kind}_key ssh_host_${kind}_key.pub; do
+            inside cat /etc/ssh/$name >$RUN/host_key
+            ask POST host-key/$name $RUN/host_key
+            rm -f $RUN/host_key
+        done
+    done
+}
+
+# node_key: what the installed system proves itself with.
+node_key() {
+    ask POST key
+    inside sh -c 'umask 077; cat >/etc/bootserver/node.key' <$RUN/answer || fail "the node key can't be written"
+    rm -f $RUN/answer $RUN/response
+}
+
+grub_program() { if [ -e $TARGET/usr/sbin/grub2-install ]; then echo grub2-install; else echo grub-install; fi; }
+
+# grub_bios DISK
+grub_bios() { step "GRUB can't be installed on $1" chroot $TARGET "$(grub_program)" --target=i386-pc "$1"; }
+
+# grub_uefi DISK PARTITION-NUMBER ID: on the EFI system partition, under its own name and where firmware looks that knows no
+# name. The firmware's boot order stays as it is, the network first: the entry is put behind all others.
+grub_uefi() {
+    for how in "--bootloader-id=$3" --removable; do
+        step "GRUB can't be installed on the EFI system partition" chroot $TARGET "$(grub_program)" \
+            --target=x86_64-efi --efi-directory=/boot/efi --no-nvram $how
+    done
+    command -v efibootmgr >/dev/null || return 0
+    loader=$(inside find "/boot/efi/EFI/$3" -name 'shimx64.efi' -o -name 'grubx64.efi' | sort -r | head -n 1)
+    [ -n "$loader" ] || return 0
+    loader=$(echo "${loader#/boot/efi}" | tr / '\\')
+    for old in $(efibootmgr 2>/dev/null | sed -n "s/^Boot\([0-9A-F]\{4\}\)\*\{0,1\} $3\(	.*\)\{0,1\}\$/\1/p"); do
+        efibootmgr -q -b "$old" -B 2>/dev/null
+    done
+    order=$(efibootmgr 2>/dev/null | sed -n 's/^BootOrder: //p')
+    efibootmgr -q -C -d "$1" -p "$2" -L "$3" -l "$loader" >>$RUN/log 2>&1 || return 0 # firmware without room for one more
+    new=$(efibootmgr 2>/dev/null | sed -n "s/^Boot\([0-9A-F]\{4\}\)\*\{0,1\} $3\(	.*\)\{0,1\}\$/\1/p" | head -n 1)
+    [ -z "$new" ] || efibootmgr -q -o "${order:+$order,}$new" >>$RUN/log 2>&1
+}
+
+leave_target() {
+    sync
+    grep " $TARGET" /proc/mounts | cut -d ' ' -f 2 | sort -r | while read -r mounted; do
+        umount "$mounted" 2>/dev/null || { sleep 1; umount "$mounted" 2>/dev/null || mount -o remount,ro "$mounted"; }
+    done
+    sync
+}
+
+# -- the end -------------------------------------------------------------------------------------------------------
+
+# load_kernel KERNEL INITRD ARGS: kexec's first half, while the disk is still mounted; its file systems need not be.
+load_kernel() {
+    command -v kexec >/dev/null || return 1
+    kexec -l "$TARGET/boot/$1" ${2:+--initrd="$TARGET/boot/$2"} --command-line="$3" >>$RUN/log 2>&1
+}
+
+# the_end reboot|kexec|poweroff|shell
+the_end() {
+    case $1 in
+        kexec)
+            say "starts its own kernel"
+            for card in /sys/class/net/*; do ip link set "${card##*/}" down 2>/dev/null; done
+            kexec -e
+            say "this kernel can't be started so, restarting"
+            reboot -f
+            ;;
+        poweroff) poweroff -f ;;
+        shell)
+            say "it is installed; leave this shell to restart"
+            sh
+            reboot -f
+            ;;
+        *) reboot -f ;;
+    esac
+    sleep 3600
+}
