@@ -134,6 +134,7 @@ sync_image() {
     while :; do
         wait_for_turn
         : >$RUN/rsync.out
+        sync_began=$(seconds)
         watch_progress &
         watcher=$!
         rsync -aHAXSW --numeric-ids --no-inc-recursive --info=progress2 --timeout=120 --password-file=$RUN/rsync.secret \
@@ -146,7 +147,7 @@ sync_image() {
             0) break ;;
             5 | 10 | 12 | 20 | 24 | 30 | 35) # the daemon, the network, or a file that was altered meanwhile
                 tried=$((tried + 1))
-                [ $tried -lt 8 ] || fail "the image does not come (rsync status $status): $why"
+                [ $tried -lt 5 ] || fail "the image does not come (rsync status $status): $why"
                 say "the copy broke off (rsync status $status: $why), trying again"
                 sleep $((tried * 2))
                 ;;
@@ -157,7 +158,10 @@ sync_image() {
     phase sync percent=100
 }
 
-# rsync's own progress (--info=progress2), each two seconds: "  123,456  42%   12.34MB/s    0:00:12 (xfr#5, to-chk=9/20)".
+seconds() { cut -d . -f 1 /proc/uptime; }
+
+# rsync's own progress (--info=progress2), each two seconds: "  123,456  42%   12.34MB/s    0:00:12 (xfr#5, to-chk=9/20)". Its
+# time is what remains only in the middle of a file, and what has passed at the end of each: so that is worked out here.
 watch_progress() {
     while sleep 2; do tell_progress; done
 }
@@ -166,8 +170,11 @@ tell_progress() {
     line=$(tail -c 160 $RUN/rsync.out | tr '\r' '\n' | grep '%' | tail -n 1)
     set -- $line
     case ${2:-} in *%) ;; *) return ;; esac
-    say "copied $2 at $3, $4 to go"
-    printf 'phase=sync&percent=%s&rate=%s&remaining=%s' "${2%\%}" "$3" "$4" >$RUN/progress.form
+    percent=${2%\%}
+    case $percent in '' | *[!0-9]* | 0) return ;; esac
+    remaining=$((($(seconds) - sync_began) * (100 - percent) / percent))
+    say "copied $percent% at $3, $remaining s to go"
+    printf 'phase=sync&percent=%s&rate=%s&remaining=%s' "$percent" "$3" "$remaining" >$RUN/progress.form
     (
         # A space of its own: its requests are none of the script's.
         RUN=$RUN/watcher

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bootserver.cli.arguments import complete_nodes, nodes_argument
-from bootserver.cli.progress import shown
+from bootserver.cli.image_session import open_store, refuse_existing, register, tell_findings
+from bootserver.cli.progress import ProgressLine
 from bootserver.cli.session import Session, pass_session
 from bootserver.cli.table import format_option, plain, show
 from bootserver.errors import BootserverError, Refused
@@ -39,20 +40,19 @@ def capture(session: Session, name: str, node: str) -> None:
     \b
     bootserver image capture golden-2 compute-0-0
     """
-    from bootserver.cli.image import announce, need_root, register
+    from bootserver.images.bootable import findings
     from bootserver.images.capturing import capture as copy
     from bootserver.images.remote import connect
-    from bootserver.images.store import ImageStore
 
-    need_root()
+    store = open_store(session)
+    refuse_existing(session, store, name)
     (wanted,) = _nodes(session, [node])
-    store = ImageStore(session.config.frontend.state)
-    with shown(f"image {name}") as progress, store.draft(name) as draft:
+    with store.draft(name) as draft, ProgressLine(f"image {name}") as progress:
         with connect(wanted.address, session.config.frontend.keys) as remote:
             copy(remote, draft, progress)
         description = draft.publish(source=f"captured from {wanted.view.name}", progress=progress)
-    register(session, store, name)
-    announce(store, description, "Captured")
+    register(session, store, description, "Captured")
+    tell_findings(name, findings(store.tree(name)))
 
 
 @click.command(short_help="Bring running nodes in line with their image.")
@@ -75,9 +75,7 @@ def push(
     bootserver image push compute-0-[0-31] --dry-run
     bootserver image push compute --batch 50 --max-failures 3
     """
-    from bootserver.cli.image import need_root
-
-    need_root()
+    open_store(session)
     wanted = _nodes(session, nodes)
     rows: list[tuple[str, str, str, str]] = []
     failed: list[str] = []
@@ -121,9 +119,7 @@ def drift(session: Session, nodes: tuple[str, ...], checksum: bool, format_: str
     bootserver image drift compute-0-0
     bootserver image drift rack0 --checksum --format json
     """
-    from bootserver.cli.image import need_root
-
-    need_root()
+    open_store(session)
     wanted = _nodes(session, nodes)
     attempt = _attempt(session, True, checksum)
     rows: list[tuple[str, str, str, str]] = []

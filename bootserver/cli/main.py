@@ -45,6 +45,10 @@ SECTIONS = {
         "why": Late("bootserver.cli.why:why", "Why a node boots what it boots."),
         "events": Late("bootserver.cli.events:events", "What nodes did: the story of each boot."),
     },
+    "Images": {
+        "installer": Late("bootserver.cli.installer:installer", "The ramdisk that installs nodes."),
+        "image": Late("bootserver.cli.image:image", "Golden images, which nodes are installed from."),
+    },
     "History": {
         "log": Late("bootserver.cli.log:log", "Who changed what, when."),
         "undo": Late("bootserver.cli.log:undo", "Take a change back."),

@@ -57,6 +57,9 @@ def _args(node: NodeView, action: BootAction) -> list[str]:
     words = action.args.split()
     if action.kernel != INSTALLER_KERNEL:
         return words
+    if "quiet" not in words:
+        # A kernel that tells all on a serial line (115,200 baud) takes seconds longer; warnings are told all the same.
+        words.insert(0, "quiet")
     if not any(word.startswith("console=") for word in words):
         flags = node.attributes.get(attributes.BOOTFLAGS, "").split()
         words += [word for word in flags if word.startswith("console=")]

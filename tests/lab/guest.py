@@ -38,6 +38,26 @@ class Firmware(enum.Enum):
         return self is not Firmware.BIOS
 
 
+class DiskBus(enum.Enum):
+    """What the machine's disks are behind.
+
+    :ivar controller: QEMU's device that they are on; None where each disk is one of its own.
+    """
+
+    VIRTIO = (None, "virtio-blk-pci")
+    AHCI = ("ich9-ahci,id=disks", "ide-hd,bus=disks.{number}")
+    NVME = (None, "nvme,serial=lab-{number}")
+    SCSI = ("virtio-scsi-pci,id=disks", "scsi-hd,bus=disks.0,scsi-id={number}")
+
+    def __init__(self, controller: str | None, disk: str) -> None:
+        self.controller = controller
+        self._disk = disk
+
+    def disk(self, number: int) -> str:
+        """The device that a disk is, counted from 0."""
+        return self._disk.format(number=number)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """What a guest is made of.
@@ -47,6 +67,8 @@ class Machine:
     :ivar uuid: SMBIOS UUID; None leaves QEMU's all zeros, as cheap boards have.
     :ivar memory: MB. A UEFI guest that gets a 14 MB kernel by GRUB needs no more than a BIOS one.
     :ivar disks: raw images.
+    :ivar bus: what they are behind.
+    :ivar card: QEMU's name of what its network cards are, such as ``e1000e``.
     """
 
     firmware: Firmware
@@ -56,6 +78,8 @@ class Machine:
     memory: int = 320
     processors: int = 1
     disks: tuple[Path, ...] = ()
+    bus: DiskBus = DiskBus.VIRTIO
+    card: str = "virtio-net-pci"
 
 
 class Guest:
@@ -184,13 +208,15 @@ class Guest:
                 command += ["-fw_cfg", f"name=opt/org.tianocore/{family}PXESupport,string=n"]
         order = [machine.boot_card, *(card for card in range(len(machine.macs)) if card != machine.boot_card)]
         for card, (mac, tap) in enumerate(zip(machine.macs, self._taps, strict=True)):
-            device = f"virtio-net-pci,id=card{card},netdev=net{card},mac={mac},bootindex={order.index(card)}"
+            device = f"{machine.card},id=card{card},netdev=net{card},mac={mac},bootindex={order.index(card)}"
             if uefi:
                 device += ",romfile="  # OVMF's own PXE client is the one that is tested, not iPXE's
             command += ["-netdev", f"tap,id=net{card},ifname={tap},script=no,downscript=no,vhost=off", "-device", device]
+        if machine.disks and machine.bus.controller is not None:
+            command += ["-device", machine.bus.controller]
         for number, disk in enumerate(machine.disks):
             command += ["-drive", f"if=none,id=disk{number},format=raw,cache=unsafe,discard=unmap,file={disk}"]
-            command += ["-device", f"virtio-blk-pci,drive=disk{number},bootindex={len(order) + number}"]
+            command += ["-device", f"{machine.bus.disk(number)},drive=disk{number},bootindex={len(order) + number}"]
         return command
 
 

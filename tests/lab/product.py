@@ -77,8 +77,9 @@ class Product:
 
     # -- the service -------------------------------------------------------------------------------------------------
 
-    def init(self) -> None:
-        self.cli("init", "--interface", BRIDGE, "--state", str(self.state))
+    def init(self, *options: str) -> None:
+        """:param options: ``--installer``, where nodes install from images."""
+        self.cli("init", "--interface", BRIDGE, "--state", str(self.state), *(options or ("--no-installer",)))
 
     def start(self) -> None:
         """Start the service and wait until it answers.
@@ -106,6 +107,18 @@ class Product:
         if self._service is not None:
             self._service.stop()
             self._service = None
+
+    def crash(self) -> None:
+        """End the whole service with SIGKILL, as a power cut would; :meth:`start` it again."""
+        assert self._service is not None
+        parts = [pid for pid, _ in _descendants(self._service.pid)]
+        self._service.signal(signal.SIGKILL)
+        self._service.wait(10)
+        self._service = None
+        deadline = time.monotonic() + 10
+        while alive := [pid for pid in parts if Path(f"/proc/{pid}").exists()]:
+            assert time.monotonic() < deadline, f"the service is gone, and its parts {alive} are not"
+            time.sleep(0.05)
 
     def kill(self, part: str) -> list[int]:
         """End one part of the running service with SIGKILL, as a crash would; the supervisor stays.

@@ -42,8 +42,8 @@ TABLE = [
     (SHIPPED["install"],  ARMED,  "no image 'x'",     UEFI,      "action install: no image 'x'"),
     (IMAGE,               PARKED, None,               BIOS,      "action install is parked: somebody else may have read it"),
     (SHIPPED["install headless"], None, None,         BIOS,      "is not armed: bootserver pxe set compute-0-0 install headless"),
-    (RESCUE,              None,   None,               BIOS,      (*INSTALLER, f"bootserver.rescue bootserver={URL}", False)),
-    (RESCUE,              ARMED,  None,               BIOS,      (*INSTALLER, f"bootserver.rescue bootserver={URL}", False)),
+    (RESCUE,              None,   None,               BIOS,      (*INSTALLER, f"quiet bootserver.rescue bootserver={URL}", False)),
+    (RESCUE,              ARMED,  None,               BIOS,      (*INSTALLER, f"quiet bootserver.rescue bootserver={URL}", False)),
     (LIVE,                None,   None,               UEFI,      LIVE_SYSTEM),
     (REMOTE,              None,   None,               BIOS,      ("http://mirror/vmlinuz", (), f"bootserver={URL}", False)),
     (MEMTEST,             None,   None,               BIOS,      ("memtest86+x64.bin", (), f"bootserver={URL}", False)),
@@ -105,3 +105,27 @@ def test_a_ticket_stands_only_in_the_menu_of_an_armed_install(
 def test_only_actions_called_install_install() -> None:
     names = {"install": True, "install headless": True, "installer": False, "reinstall": False, "os": False, "Install": False}
     assert {name: BootAction(name).installs for name in names} == names
+
+
+# attributes,                                           what the installer is told of them
+TOLD = [
+    ({"bootflags": "quiet console=tty0 console=ttyS0,115200 x=y"}, "quiet console=tty0 console=ttyS0,115200"),
+    ({"on_failure": "shell"},                           "quiet bootserver.on_failure=shell"),
+    ({"on_failure": "reboot"},                          "quiet"),
+    ({"on_failure": "nonsense of an old dump"},         "quiet"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("attributes", "wanted"), TOLD)
+def test_our_installer_is_told_of_the_node_s_console_and_of_failures(attributes: dict[str, str], wanted: str) -> None:
+    image = BootAction("install", "installer/vmlinuz", ("installer/initrd.img",))
+    found = plan(dataclasses.replace(node(image, ARMED), attributes=attributes), BIOS)
+    assert isinstance(found, LinuxBoot) and found.args == f"{wanted} bootserver={URL} bootserver.ticket=TICKET"
+    found = plan(dataclasses.replace(node(LIVE), attributes=attributes), BIOS)
+    assert isinstance(found, LinuxBoot) and found.args == f"ip=dhcp bootserver={URL}", "a site's own kernel is the site's business"
+
+
+def test_a_console_that_the_action_names_is_the_one() -> None:
+    image = BootAction("install", "installer/vmlinuz", (), "console=ttyS1")
+    found = plan(dataclasses.replace(node(image, ARMED), attributes={"bootflags": "console=ttyS0"}), BIOS)
+    assert isinstance(found, LinuxBoot) and "ttyS0" not in found.args and "console=ttyS1" in found.args

@@ -89,6 +89,7 @@ def cluster(tmp_path: Path) -> Cluster:
     return Cluster(tmp_path)
 
 
+SECOND_MAC = "52-54-00-00-01-00"
 FIRST_MAC = "52-54-00-00-00-00"
 
 
@@ -164,6 +165,17 @@ def test_files_come_from_the_frontend_as_the_machines_own_network_reaches_it(clu
     assert "http://10.1.1.1:8080/" in cluster.text(f"ipxe/efi/01-{FIRST_MAC}")
     assert "http://10.1.1.1:8080/" in cluster.text(f"ipxe/efi/01-{FIRST_MAC}", str(STRANGER))
     assert "http://10.7.7.7:8080/" in cluster.text(f"ipxe/efi/01-{FIRST_MAC}", "192.0.2.1")
+
+
+@pytest.mark.parametrize("path", [f"pxelinux.cfg/01-{SECOND_MAC}", f"ipxe/efi/01-{SECOND_MAC}", f"grub/grub.cfg-01-{SECOND_MAC}"])
+def test_a_kernel_is_told_by_which_card_it_was_loaded(cluster: Cluster, path: str):
+    cluster.plans["compute-0-0"] = LinuxBoot("vmlinuz", (), "quiet", "action live")
+    assert f"BOOTIF=01-{SECOND_MAC}" in cluster.text(path, "10.1.0.110")
+
+
+def test_where_the_path_names_no_card_it_is_that_of_the_address(cluster: Cluster):
+    cluster.plans["compute-0-0"] = LinuxBoot("vmlinuz", (), "quiet", "action live")
+    assert f"BOOTIF=01-{SECOND_MAC}" in cluster.text("pxelinux.cfg/0A01006E", "10.1.0.110")
 
 
 def test_an_ipxe_without_http_gets_a_script_without_http(cluster: Cluster):

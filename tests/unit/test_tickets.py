@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootserver.cluster import discovery, installs, nodes, tickets
+from bootserver.cluster import attributes, discovery, host_keys, installs, nodes, tickets
 from bootserver.cluster.events import Kind
 from bootserver.cluster.installs import PHASES, Denial
-from bootserver.db.rows import InstallState, SecretRow
-from bootserver.errors import Refused
+from bootserver.db.rows import InstallRow, InstallState, SecretRow
+from bootserver.errors import Refused, UsageError
 from bootserver.values.secret import Secret
 from tests.cluster import Cluster, machine
 
@@ -301,3 +301,126 @@ def test_a_replaced_machine_s_key_ticket_and_session_are_worth_nothing(armed: Cl
     assert not is_session(armed, token)
     assert isinstance(exchange(armed, ticket), Denial)
     assert isinstance(exchange(armed, ticket_of(armed, now=time.time()), now=time.time()), Secret), "the new machine installs"
+
+
+# -- tries that end badly -----------------------------------------------------------------------------------------
+
+
+def fail(cluster: Cluster, why: str = "no disk found") -> None:
+    with cluster.change() as change:
+        node = nodes.get(change, "compute-0-0")
+        install = change.one(InstallRow, "node_id = :node", node=node.id)
+        assert install is not None
+        installs.fail(change, node, install, why, attempts=3)
+
+
+def test_three_failures_in_a_row_park_an_install_and_it_says_the_last_reason(armed: Cluster) -> None:
+    for number in range(3):
+        token_of(armed)
+        fail(armed, f"reason {number}")
+        assert state_of(armed) is (InstallState.RUNNING if number < 2 else InstallState.PARKED)
+    install = armed.install("compute-0-0")
+    assert install is not None and install.parked == "3 installs in a row failed, the last: reason 2"
+    assert isinstance(exchange(armed, ticket_of(armed)), Denial)
+
+
+def test_a_machine_that_only_ever_goes_off_is_parked_too(armed: Cluster) -> None:
+    for _ in range(3):
+        token_of(armed)
+    denied = exchange(armed, ticket_of(armed))
+    assert isinstance(denied, Denial) and "3 installs in a row did not end" in denied.why
+    assert state_of(armed) is InstallState.PARKED
+
+
+def test_arming_it_again_begins_anew(armed: Cluster) -> None:
+    for _ in range(3):
+        token_of(armed)
+        fail(armed)
+    armed.set_action("compute-0-0", "install")
+    assert state_of(armed) is InstallState.ARMED
+    assert token_of(armed)
+
+
+def test_the_image_is_settled_when_the_ticket_is_exchanged(armed: Cluster) -> None:
+    with armed.change() as change:
+        attributes.set_attribute(change, attributes.EVERYWHERE, "image", "golden")
+    token_of(armed)
+    with armed.change() as change:
+        attributes.set_attribute(change, attributes.EVERYWHERE, "image", "other")
+    install = armed.install("compute-0-0")
+    assert install is not None and install.image == "golden"
+
+
+def test_uuids_of_a_try_are_its_own_and_stay(armed: Cluster) -> None:
+    def seed() -> bytes:
+        with armed.read() as reader:
+            install = reader.one(InstallRow, "id > 0 ORDER BY id")
+            assert install is not None
+            return installs.uuid_seed(reader, install)
+
+    token_of(armed)
+    first = seed()
+    assert seed() == first
+    token_of(armed)
+    assert seed() != first
+
+
+# -- host keys ----------------------------------------------------------------------------------------------------
+
+PRIVATE = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmU=\n-----END OPENSSH PRIVATE KEY-----"
+PUBLIC = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ1dCBub3QgYSByZWFsIG9uZSwgb2YgY291cnNl compute-0-0"
+
+
+def keys(cluster: Cluster, name: str = "compute-0-0") -> dict[str, str]:
+    with cluster.read() as reader:
+        return {file: key.reveal() for file, key in host_keys.of(reader, nodes.get(reader, name)).items()}
+
+
+def keep(cluster: Cluster, file: str, text: str, name: str = "compute-0-0") -> None:
+    with cluster.change() as change:
+        host_keys.keep(change, nodes.get(change, name), file, text)
+
+
+def test_host_keys_outlive_installs_and_go_with_the_node_or_when_told_so(armed: Cluster) -> None:
+    keep(armed, "ssh_host_ed25519_key", PRIVATE)
+    keep(armed, "ssh_host_ed25519_key.pub", PUBLIC)
+    armed.set_action("compute-0-0", "install")
+    assert keys(armed) == {"ssh_host_ed25519_key": PRIVATE + "\n", "ssh_host_ed25519_key.pub": PUBLIC + "\n"}
+    assert keys(armed, "compute-0-1") == {}
+    with armed.read() as reader:
+        known = host_keys.known_hosts(reader, nodes.get(reader, "compute-0-0"), ["compute-0-0", "10.1.255.254"])
+    assert known == f"compute-0-0,10.1.255.254 {PUBLIC.rsplit(' ', 1)[0]}\n"
+    with armed.change() as change:
+        installs.set_action(change, nodes.get(change, "compute-0-0"), "install", new_host_keys=True)
+    assert keys(armed) == {}
+    keep(armed, "ssh_host_ed25519_key", PRIVATE)
+    with armed.change() as change:
+        nodes.remove(change, nodes.get(change, "compute-0-0"))
+    with armed.read() as reader:
+        assert not [row.name for row in reader.rows(SecretRow) if "/host/" in row.name]
+
+
+def test_no_host_key_is_shown_by_the_log(armed: Cluster) -> None:
+    keep(armed, "ssh_host_ed25519_key", PRIVATE)
+    with armed.read() as reader:
+        logged = reader.connection.rows('SELECT "before", "after" FROM change_row')
+    assert "b3BlbnNza" not in str([dict(row) for row in logged])
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("authorized_keys", PUBLIC),
+        ("../ssh_host_rsa_key", PRIVATE),
+        ("ssh_host_rsa_key", "nonsense"),
+        ("ssh_host_rsa_key", PRIVATE + "\nProxyCommand x"),
+        ("ssh_host_rsa_key.pub", PRIVATE),
+        ("ssh_host_rsa_key.pub", PUBLIC + "\n* " + PUBLIC),
+        ("ssh_host_rsa_key.pub", "@cert-authority * " + PUBLIC),
+        ("ssh_host_rsa_key", "-----BEGIN RSA PRIVATE KEY-----\n" + "A" * 20_000 + "\n-----END RSA PRIVATE KEY-----"),
+    ],
+)
+def test_what_is_no_host_key_is_not_kept(armed: Cluster, file: str, text: str) -> None:
+    with pytest.raises(UsageError):
+        keep(armed, file, text)
+    assert keys(armed) == {}
