@@ -37,8 +37,8 @@ MAX_MESSAGE = 300
 """Characters of a node's own words that are kept."""
 
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)([kMGT]?)B/s")
+_WEEK = 7 * 86400
 _UNITS = {"": 1e-6, "k": 1e-3, "M": 1.0, "G": 1e3, "T": 1e6}
-_REMAINING = re.compile(r"(\d{1,5}):([0-5]\d):([0-5]\d)")
 
 
 def blueprint(site: Site) -> Blueprint:
@@ -149,15 +149,16 @@ class _NodeApi:
 
 
 def _progress() -> dict[str, float | str | None]:
-    """How far a phase is, as far as it makes sense: percent, MB/s, seconds that remain (rsync's own words are read)."""
+    """How far a phase is, as far as it makes sense: percent, MB/s, seconds that remain (the rate in rsync's own words)."""
     detail: dict[str, float | str | None] = {}
     percent = request.form.get("percent", type=float)
     if percent is not None and 0 <= percent <= 100:
         detail["percent"] = percent
     if rate := _RATE.fullmatch(request.form.get("rate", "")):
         detail["rate"] = round(float(rate[1]) * _UNITS[rate[2]], 3)
-    if left := _REMAINING.fullmatch(request.form.get("remaining", "")):
-        detail["remaining"] = int(left[1]) * 3600 + int(left[2]) * 60 + int(left[3])
+    remaining = request.form.get("remaining", type=int)
+    if remaining is not None and 0 <= remaining < _WEEK:
+        detail["remaining"] = remaining
     if message := _words(request.form.get("message", "")):
         detail["message"] = message
     return detail

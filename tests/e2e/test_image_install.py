@@ -38,7 +38,9 @@ ALL = list(itertools.product((BIOS, UEFI), (1, 2), (VIRTIO, AHCI, NVME)))
 # Each firmware with each number of disks and each bus, and each number of disks with each bus, at least once.
 PAIRS = [(BIOS, 2, VIRTIO), (UEFI, 1, VIRTIO), (BIOS, 1, AHCI), (UEFI, 2, AHCI), (BIOS, 1, NVME), (UEFI, 2, NVME)]
 CASES = [
-    pytest.param(*case, id=f"{case[0].name.lower()}-{case[1]}-{case[2].name.lower()}", marks=[] if case in PAIRS else pytest.mark.full)
+    pytest.param(
+        *case, id=f"{case[0].name.lower()}-{case[1]}-{case[2].name.lower()}", marks=[] if case in PAIRS else pytest.mark.full
+    )
     for case in ALL
 ]
 
@@ -159,7 +161,7 @@ def put_overrides(state: Path) -> None:
         ("overrides/appliance/compute/etc/motd.j2", "of {{ node.name }} in rack {{ node.rack }}"),
         ("overrides/node/compute-0-0/root/own", "of this node alone"),
         ("scripts/pre-install/10all.look", "#!/bin/sh\necho before >/run/pre-install\n[ ! -e /target/etc ]\n"),
-        ("scripts/post-install/50compute.mark", "#!/bin/bash\necho after $(hostname) >/etc/post-install\n"),
+        ("scripts/post-install/50compute.mark", "#!/bin/bash\necho after $(hostname) >/var/lib/post-install\n"),
         ("scripts/post-install/50login.never", "#!/bin/sh\nexit 1\n"),
     ):
         file = state / path
@@ -171,7 +173,9 @@ def put_overrides(state: Path) -> None:
 
 
 def expect_overrides(site: ImageSite) -> None:
-    shown = site.on_node("compute-0-0", "cat /etc/motd; echo; cat /root/own; echo; stat -c '%u:%g %a' /root/own; cat /etc/post-install")
+    shown = site.on_node(
+        "compute-0-0", "cat /etc/motd; echo; cat /root/own; echo; stat -c '%u:%g %a' /root/own; cat /var/lib/post-install"
+    )
     assert shown.splitlines()[:3] == ["of compute-0-0 in rack 0", "of this node alone", "0:0 644"]
     assert shown.splitlines()[3].startswith("after")
 
@@ -249,7 +253,7 @@ def test_what_can_not_be_installed_says_so_on_the_console_and_in_its_events(
     (product.state / "images/hidden").rename(product.state / "images/golden")
     product.cli("pxe", "set", "compute-0-0", "install")
     template = product.state / "kickstart/refused.sh.j2"
-    template.write_text('{% extends "install.sh.j2" %}{% block sync %}sync_image 1{% endblock %}')
+    template.write_text('{% extends "install.sh.j2" %}{% block sync %}sync_image 1\n{% endblock %}')
     product.cli("attr", "set", "script", template.name)
     guest.power_cycle()
     words = guest.wait(r"bootserver installer: (the image does not come .*)\n", patience(90), fail="Kernel panic")[1]
