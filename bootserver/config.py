@@ -76,6 +76,11 @@ class Frontend:
         return self.state / "keys"
 
     @property
+    def installer_cache(self) -> Path:
+        """What the installer is built from and this machine has not installed: a kernel."""
+        return self.state / "cache" / "installer"
+
+    @property
     def authorized_keys(self) -> Path:
         """Whose keys nodes let in as root."""
         return self.keys / "authorized_keys"

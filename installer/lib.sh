@@ -193,6 +193,7 @@ enter_target() {
     mkdir -p $TARGET/run
     step "mount run" mount -t tmpfs -o mode=755 run $TARGET/run
     mkdir -m 700 $TARGET/run/bootserver
+    mount --bind /run/cmdline $TARGET/proc/cmdline # where the ticket is hidden (see init)
     cp /bin/busybox $TARGET/run/bootserver/busybox
     if [ -d /sys/firmware/efi/efivars ]; then mount -t efivarfs efivarfs /sys/firmware/efi/efivars 2>/dev/null; fi
     if [ -d /sys/firmware/efi/efivars ]; then mount --bind /sys/firmware/efi/efivars $TARGET/sys/firmware/efi/efivars; fi
@@ -288,11 +289,7 @@ the_end() {
             reboot -f
             ;;
         poweroff) poweroff -f ;;
-        shell)
-            say "it is installed; leave this shell to restart"
-            sh
-            reboot -f
-            ;;
+        shell) offer_shells "It is installed. Here is a shell; \`reboot\` starts it from its disk." ;;
         *) reboot -f ;;
     esac
     sleep 3600

@@ -23,6 +23,7 @@ from bootserver.db.backup import backup_path
 from bootserver.db.connection import SqliteDatabase, open_databases
 from bootserver.db.migrate import migrate
 from bootserver.errors import Refused, Unavailable, UsageError
+from bootserver.install.ramdisk.build import build
 from bootserver.netboot.placing import place_loaders
 from bootserver.service.access import make_keys
 
@@ -38,12 +39,16 @@ UNIT = Path("/etc/systemd/system/bootserver.service")
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What ``init`` was told; the rest it finds out."""
+    """What ``init`` was told; the rest it finds out.
+
+    :ivar installer: build the ramdisk that installs nodes.
+    """
 
     interface: str | None = None
     state: Path | None = None
     user: str | None = None
     domain: str | None = None
+    installer: bool = True
 
 
 def initialise(path: Path, wishes: Wishes, say: Say) -> Config:
@@ -66,6 +71,8 @@ def initialise(path: Path, wishes: Wishes, say: Say) -> Config:
         for file in (config.frontend.state / "db").iterdir():
             os.chown(file, owner.pw_uid, owner.pw_gid)
     _loaders(config, say)
+    if wishes.installer:
+        _installer(config, say)
     _unit(config, say)
     return config
 
@@ -251,3 +258,16 @@ def _loaders(config: Config, say: Say) -> None:
         say(f"  missing: {lacking.name} (package {lacking.package}): {lacking.why}")
     if report.missing:
         say(f"  install them, then run init again: apt-get install {' '.join(report.packages)}")
+
+
+def _installer(config: Config, say: Say) -> None:
+    """One that can't be built is said, and no reason to stop: images and rescue need it, all else does not."""
+    try:
+        report = build(config.frontend.tftpboot, config.frontend.installer_cache, say=say)
+    except Unavailable as error:
+        say(f"installer: missing: {error}")
+        return
+    what = f"built in {report.seconds:.1f} s" if report.fresh else "up to date"
+    say(f"installer: {what} (kernel {report.kernel}, ramdisk {report.ramdisk_size / 1e6:.1f} MB, {report.modules} drivers)")
+    for lacking in report.missing_programs:
+        say(f"  missing: {lacking}")

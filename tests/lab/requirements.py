@@ -19,6 +19,9 @@ _PROGRAMS = {
     "sfdisk": "fdisk",
     "mformat": "mtools",
     "grub-mkimage": "grub-common",
+    "mmdebstrap": "mmdebstrap",
+    "rsync": "rsync",
+    "ssh": "openssh-client",
 }
 _FILES = {
     OVMF_CODE: "ovmf",

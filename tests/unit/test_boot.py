@@ -122,7 +122,9 @@ def test_our_installer_is_told_of_the_node_s_console_and_of_failures(attributes:
     found = plan(dataclasses.replace(node(image, ARMED), attributes=attributes), BIOS)
     assert isinstance(found, LinuxBoot) and found.args == f"{wanted} bootserver={URL} bootserver.ticket=TICKET"
     found = plan(dataclasses.replace(node(LIVE), attributes=attributes), BIOS)
-    assert isinstance(found, LinuxBoot) and found.args == f"ip=dhcp bootserver={URL}", "a site's own kernel is the site's business"
+    assert isinstance(found, LinuxBoot) and found.args == f"ip=dhcp bootserver={URL}", (
+        "a site's own kernel is the site's business"
+    )
 
 
 def test_a_console_that_the_action_names_is_the_one() -> None:
