@@ -81,7 +81,7 @@ class Service:
 def init(folder: Path, settings: str = "") -> Path:
     """``bootserver init`` in a folder. :returns: the configuration."""
     config = folder / "bootserver.toml"
-    bootserver(config, "init", "--interface", "br0", "--state", str(folder / "state"))
+    bootserver(config, "init", "--interface", "br0", "--state", str(folder / "state"), "--no-installer")
     if settings:
         config.write_text(config.read_text() + settings)
     return config

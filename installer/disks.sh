@@ -180,7 +180,8 @@ format_partition() { # ext4|xfs|vfat|swap PARTITION UUID
             -O none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum \
             "/dev/$2"
         ;;
-    xfs) real mkfs.xfs -q -f -K -m "uuid=$3" "/dev/$2" ;;
+    # nrext64, new in xfsprogs 5.19 and later its default, is more than older kernels and GRUB can read.
+    xfs) real mkfs.xfs -q -f -K -i nrext64=0 -m "uuid=$3" "/dev/$2" 2>/dev/null || real mkfs.xfs -q -f -K -m "uuid=$3" "/dev/$2" ;;
     vfat) real mkfs.fat -F 32 -i "$3" "/dev/$2" ;;
     swap) real mkswap -U "$3" "/dev/$2" ;;
     *) echo "no way to make a file system of kind $1" >&2; return 1 ;;

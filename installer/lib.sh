@@ -77,14 +77,25 @@ phase() {
     ask POST phase $RUN/form
 }
 
-# fetch WHAT: a binary answer of the node API on standard output.
-fetch() { wget -q -O - --header "Authorization: Bearer $(cat $RUN/token)" "http://$AUTHORITY/node/$1"; }
+# fetch WHAT: a binary answer of the node API on standard output; the words of a refusal are in $RUN/answer.
+fetch() {
+    {
+        printf 'GET /node/%s HTTP/1.0\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n' "$1" "$AUTHORITY" "$(cat $RUN/token)"
+    } | nc -w 60 "$SERVER" "$PORT" | {
+        echo "the frontend does not answer" >$RUN/answer
+        read -r _ status _ && while read -r line; do [ "$line" != "$CR" ] || break; done
+        case ${status:-} in
+            2??) cat ;;
+            *) cat >$RUN/answer; false ;;
+        esac
+    }
+}
 
 # -- a site's own scripts ------------------------------------------------------------------------------------------
 
 fetch_scripts() {
     mkdir -p $RUN/scripts
-    fetch scripts >$RUN/scripts.tar || fail "the site's scripts did not come"
+    fetch scripts >$RUN/scripts.tar || fail "the site's scripts did not come: $(head -n 1 $RUN/answer | cut -c 1-200)"
     step "the site's scripts can't be unpacked" tar -xf $RUN/scripts.tar -C $RUN/scripts
 }
 
@@ -171,9 +182,9 @@ tell_progress() {
     set -- $line
     case ${2:-} in *%) ;; *) return ;; esac
     percent=${2%\%}
-    case $percent in '' | *[!0-9]* | 0) return ;; esac
-    remaining=$((($(seconds) - sync_began) * (100 - percent) / percent))
-    say "copied $percent% at $3, $remaining s to go"
+    case $percent in '' | *[!0-9]*) return ;; esac
+    if [ $percent -gt 0 ]; then remaining=$((($(seconds) - sync_began) * (100 - percent) / percent)); else remaining=; fi
+    say "copied $percent% at $3${remaining:+, $remaining s to go}"
     printf 'phase=sync&percent=%s&rate=%s&remaining=%s' "$percent" "$3" "$remaining" >$RUN/progress.form
     (
         # A space of its own: its requests are none of the script's.
@@ -204,14 +215,17 @@ inside() { chroot $TARGET /run/bootserver/busybox "$@"; }
 
 # own_files: what makes the copy this node, and the site's overrides.
 own_files() {
-    { fetch files || echo no >$RUN/failed; } | inside tar -xpf - -C / 2>$RUN/step || echo no >$RUN/failed
-    [ ! -e $RUN/failed ] || fail "the node's own files did not come: $(tail -n 1 $RUN/step | cut -c 1-160)"
+    inside sh -c 'rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub' # an image's own would be those of many nodes
+    { fetch files || echo no >$RUN/refused; } | inside tar -xpf - -C / 2>$RUN/step || echo no >$RUN/failed
+    [ ! -e $RUN/refused ] || fail "the node's own files did not come: $(head -n 1 $RUN/answer | cut -c 1-200)"
+    [ ! -e $RUN/failed ] || fail "the node's own files can't be unpacked: $(tail -n 1 $RUN/step | cut -c 1-160)"
     inside sh -c '
         [ -s /etc/bootserver/authorized_keys ] || exit 0
         umask 077
         mkdir -p /root/.ssh
         touch /root/.ssh/authorized_keys
         while read -r line; do
+            case $line in "" | "#"*) continue ;; esac
             grep -qxF "$line" /root/.ssh/authorized_keys || echo "$line" >>/root/.ssh/authorized_keys
         done </etc/bootserver/authorized_keys' || fail "root's authorized keys can't be written"
 }
@@ -219,8 +233,7 @@ own_files() {
 # host_keys: SSH keys of its own, made once; the frontend keeps them for the next install.
 host_keys() {
     for kind in ed25519 ecdsa; do
-        [ ! -s $TARGET/etc/ssh/ssh_host_${kind}_key ] || continue
-        inside rm -f /etc/ssh/ssh_host_${kind}_key /etc/ssh/ssh_host_${kind}_key.pub
+        ! inside test -s /etc/ssh/ssh_host_${kind}_key || continue # the node's, from its last install
         step "SSH host key" chroot $TARGET ssh-keygen -q -t $kind -N '' -C "$NODE" -f /etc/ssh/ssh_host_${kind}_key
         for name in ssh_host_${kind}_key ssh_host_${kind}_key.pub; do
             inside cat /etc/ssh/$name >$RUN/host_key
@@ -275,7 +288,7 @@ leave_target() {
 # load_kernel KERNEL INITRD ARGS: kexec's first half, while the disk is still mounted; its file systems need not be.
 load_kernel() {
     command -v kexec >/dev/null || return 1
-    kexec -l "$TARGET/boot/$1" ${2:+--initrd="$TARGET/boot/$2"} --command-line="$3" >>$RUN/log 2>&1
+    kexec -l "$TARGET$1" ${2:+--initrd="$TARGET$2"} --command-line="$3" >>$RUN/log 2>&1
 }
 
 # the_end reboot|kexec|poweroff|shell

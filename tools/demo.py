@@ -1,4 +1,4 @@
-"""The demonstration: an unknown machine is powered on and becomes compute-0-0, live, in a network of its own.
+"""The demonstration: an unknown machine is powered on, becomes compute-0-0, copies a golden image and boots its own disk.
 
 A frontend and one guest (QEMU, without KVM) on a bridge in a network namespace; nothing else on this machine is touched, and
 nothing of it is left behind.
@@ -17,15 +17,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.lab.disk import BOOTED, bootable_disk
-from tests.lab.guest import Firmware, Guest, Machine
+from tests.e2e.imaging import GOES_WRONG, ImageSite, Power, golden, installer
+from tests.lab.guest import DiskBus, Firmware, Guest
 from tests.lab.namespace import Namespace
 from tests.lab.process import patience
 from tests.lab.product import Product
-from tests.lab.ramdisk import boot_files
 from tests.lab.requirements import what_is_missing
 
-MAC = "52:54:00:77:01:01"
 _SPINNER = "|/-\\"
 
 
@@ -61,6 +59,24 @@ class Story:
             if not self._plain:
                 spinner.join()
 
+    def show_progress(self, guest: Guest, until: str, seconds: float) -> None:
+        """The installer's own words, as a bar on a terminal."""
+        deadline = time.monotonic() + seconds
+        pattern = rf"installer: copied (\d+)% at (\S+), (\d+) s to go|{until}"
+        while True:
+            found = guest.wait(pattern, deadline - time.monotonic(), fail=GOES_WRONG)
+            if found[1] is None:
+                break
+            percent = int(found[1])
+            bar = "#" * (percent * 40 // 100)
+            line = f"copying the image  [{bar:<40}] {percent:3}%  {found[2]}, {found[3]} s to go"
+            if self._plain:
+                self.quote(line)
+            else:
+                print(f"\r  {line}   ", end="", flush=True)
+        if not self._plain:
+            print("\r" + " " * 100 + "\r", end="", flush=True)
+
     def _spin(self, what: str, done: threading.Event) -> None:
         step = 0
         while not done.wait(0.25):
@@ -75,7 +91,8 @@ def main() -> int:
         print(f"demo: {missing}", file=sys.stderr)
         return 1
     story = Story()
-    files = story.while_waiting("building the guest's kernel and ramdisk (kept for the next time)", boot_files)
+    story.tell("the golden image and the installer (made once, two minutes, and kept in .cache)")
+    golden(), installer()
     folder = Path(tempfile.mkdtemp(prefix="bootserver-demo-"))
     folder.chmod(0o755)  # the service's user must be able to enter it
     try:
@@ -84,15 +101,12 @@ def main() -> int:
             product = Product(namespace, folder / "state")
             story.tell("$ bootserver init --interface br0")
             product.init()
-            shutil.copy(files.kernel, product.tftpboot / "vmlinuz")
-            shutil.copy(files.ramdisk, product.tftpboot / "ramdisk.img")
-            for path in (product.tftpboot / "vmlinuz", product.tftpboot / "ramdisk.img"):
-                path.chmod(0o644)
+            site = ImageSite(product)
+            site.make_ready()
+            story.command(product, "image", "list")
             product.start()
-            story.tell("$ bootserver serve          (DHCP, TFTP and HTTP answer)")
-            arguments = ["--kernel", "vmlinuz", "--initrd", "ramdisk.img", "--args", "console=ttyS0 quiet panic=5"]
-            story.command(product, "pxe", "action", "add", "install", *arguments)
-            play(story, namespace, product, folder)
+            story.tell("$ bootserver serve          (DHCP, TFTP, HTTP and rsync answer)")
+            play(story, namespace, site, folder)
             product.stop()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -100,28 +114,30 @@ def main() -> int:
     return 0
 
 
-def play(story: Story, namespace: Namespace, product: Product, folder: Path) -> None:
+def play(story: Story, namespace: Namespace, site: ImageSite, folder: Path) -> None:
     """The story itself."""
+    product = site.product
     story.tell("$ bootserver insert-ethers --batch --count 1     (waits for unknown machines)")
     discovery = product.start_command("insert-ethers", "--batch", "--count", "1")
     time.sleep(1)
-    machine = Machine(firmware=Firmware.BIOS, macs=(MAC,), disks=(bootable_disk(folder / "disk"),))
+    machine = Power(folder).machine(1, Firmware.BIOS, disks=2, bus=DiskBus.VIRTIO)
     with Guest(namespace, "guest", machine, folder) as guest:
-        story.tell(f"an unknown machine is powered on: {MAC}")
+        story.tell(f"an unknown machine with two empty disks is powered on: {machine.macs[0]}")
         story.while_waiting("it asks for an address", lambda: discovery.wait_for(r"Inserted node \S+", patience(15)))
         story.quote(discovery.text())
-        story.while_waiting("it loads kernel and ramdisk", lambda: guest.wait("LAB-USERLAND", patience(20)))
-        who = guest.wait(r"LAB-WHOAMI (\S+)\n", patience(20))[1]
-        story.tell(f"its kernel runs, and the frontend tells it who it is: {who}")
-        story.while_waiting("it goes through its install", lambda: guest.wait("LAB-UP", patience(30)))
-        story.tell("it exchanged its ticket, reported each phase, and says that it is installed")
-        story.command(product, "pxe", "list")
-        guest.reset()
-        story.tell("reset: now it boots its own disk")
-        story.while_waiting("firmware, menu, disk", lambda: guest.wait(BOOTED, patience(30)))
+        story.while_waiting("it loads our installer", lambda: guest.wait("installer: installing compute-0-0", patience(40)))
+        story.tell("it proved itself by its ticket, told its disks, and got its install script")
+        story.show_progress(guest, "compute-0-0 is installed$", patience(90))
+        story.tell("it is installed, says so, and starts from its own disk; nobody has typed on it")
         story.command(product, "node", "list")
-        time.sleep(0.5)  # the last events are on their way to the journal
-        story.command(product, "events", who)
+        story.while_waiting("its first boot", lambda: guest.wait("compute-0-0 login:", patience(90), fail=GOES_WRONG))
+        story.tell("a login prompt of its own disk:")
+        story.quote("\n".join(guest.console.tail.strip().splitlines()[-3:]))
+        site.wait_for_state("compute-0-0", "up", patience(30))
+        story.command(product, "node", "list")
+        story.tell("$ ssh root@compute-0-0 lsblk")
+        story.quote(site.on_node("compute-0-0", "lsblk -o NAME,SIZE,FSTYPE,MOUNTPOINT"))
+        story.command(product, "events", "compute-0-0", "--kind", "phase", "--kind", "installed", "--kind", "up")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def shell(session: Session, ctx: click.Context, name: str, command: tuple[str, .
     bootserver image shell golden apt-get install -y openmpi-bin
     """
     from bootserver.images import chroot
-    from bootserver.images.inside import Inside
+    from bootserver.tree.inside import Inside
 
     store = open_store(session)
     with store.altering(name) as tree:

@@ -47,7 +47,7 @@ def create(
     prepare: Path | None,
     mend: bool,
 ) -> None:
-    """Make an image from a distribution's packages. Its root has no password; its SSH keys come from overrides or --prepare.
+    """Make an image from a distribution's packages. Its root has no password; who may log in by SSH is in keys/authorized_keys.
 
     \b
     bootserver image create golden --distribution debian-12

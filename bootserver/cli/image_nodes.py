@@ -17,14 +17,15 @@ from bootserver.cli.image_session import open_store, refuse_existing, register, 
 from bootserver.cli.progress import ProgressLine
 from bootserver.cli.session import Session, pass_session
 from bootserver.cli.table import format_option, plain, show
-from bootserver.errors import BootserverError, Refused
+from bootserver.errors import BootserverError, Refused, UsageError
 
 if TYPE_CHECKING:
     from bootserver.cluster.view import NodeView
     from bootserver.images.remote import Address
     from bootserver.images.updates import Update
 
-COLUMNS = ("NODE", "CHANGE", "PATH", "WHAT")
+COLUMNS = ("NODE", "CHANGE", "PATH", "WHAT", "REBOOT")
+Row = tuple[str, str, str, str, bool]
 
 
 @click.command()
@@ -46,7 +47,9 @@ def capture(session: Session, name: str, node: str) -> None:
 
     store = open_store(session)
     refuse_existing(session, store, name)
-    (wanted,) = _nodes(session, [node])
+    wanted, *more = _nodes(session, [node])
+    if more:
+        raise UsageError(f"an image is captured from one node; {node} means {len(more) + 1}")
     with store.draft(name) as draft, ProgressLine(f"image {name}") as progress:
         with connect(wanted.address, session.config.frontend.keys) as remote:
             copy(remote, draft, progress)
@@ -77,7 +80,7 @@ def push(
     """
     open_store(session)
     wanted = _nodes(session, nodes)
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[Row] = []
     failed: list[str] = []
     reboot: list[str] = []
     done = 0
@@ -122,7 +125,7 @@ def drift(session: Session, nodes: tuple[str, ...], checksum: bool, format_: str
     open_store(session)
     wanted = _nodes(session, nodes)
     attempt = _attempt(session, True, checksum)
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[Row] = []
     failed = []
     with ThreadPoolExecutor(min(20, len(wanted))) as pool:
         for target, result in zip(wanted, pool.map(attempt, wanted), strict=True):
@@ -177,6 +180,7 @@ class _Attempt:
     checksum: bool
 
     def __call__(self, target: _Target) -> Update | BootserverError:
+        from bootserver import data
         from bootserver.images import updates
         from bootserver.images.remote import connect
         from bootserver.images.store import ImageStore
@@ -186,7 +190,7 @@ class _Attempt:
         try:
             if not image:
                 raise Refused("it has no image: `bootserver attr set image NAME`")
-            rules = config.frontend.state / updates.RULES
+            rules = [folder / updates.RULES for folder in (config.frontend.state, data.folder("kickstart"))]
             with (
                 ImageStore(config.frontend.state).using(image) as tree,
                 _overlay(self.session, target.view) as (overlay, paths),
@@ -194,7 +198,7 @@ class _Attempt:
             ):
                 return updates.update(
                     remote, tree, overlay, paths,
-                    rules=rules if rules.exists() else None, dry_run=self.dry_run, checksum=self.checksum,
+                    rules=[file for file in rules if file.exists()], dry_run=self.dry_run, checksum=self.checksum,
                 )  # fmt: skip
         except BootserverError as error:
             return error
@@ -218,8 +222,11 @@ def _overlay(session: Session, node: NodeView) -> Iterator[tuple[Path, list[str]
         yield Path(folder), [entry.path for entry in entries if not entry.folder]
 
 
-def _rows(target: _Target, update: Update) -> list[tuple[str, str, str, str]]:
-    return [(target.view.name, each.kind.value, each.path, ", ".join(each.what)) for each in update.differences]
+def _rows(target: _Target, update: Update) -> list[Row]:
+    from bootserver.images.updates import needs_reboot
+
+    name = target.view.name
+    return [(name, each.kind.value, each.path, ", ".join(each.what), needs_reboot(each)) for each in update.differences]
 
 
 def _tell(target: _Target, update: Update, dry_run: bool, done: int, of: int) -> None:

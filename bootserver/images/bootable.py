@@ -13,8 +13,8 @@ from pathlib import Path
 
 from bootserver.errors import BootserverError, Unavailable
 from bootserver.images import ramdisk
-from bootserver.images.facts import Facts, Family, Kernel, gather
-from bootserver.images.inside import Inside
+from bootserver.tree.facts import Facts, Family, Kernel, gather
+from bootserver.tree.inside import Inside
 
 _DISK_DRIVERS = ("virtio_blk", "virtio_scsi", "ahci", "nvme", "sd_mod")
 """What common machines, physical and virtual, have their disks at."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bootserver.errors import Unavailable
 from bootserver.images import confined, program
-from bootserver.images.inside import Inside
+from bootserver.tree.inside import Inside
 
 _ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",

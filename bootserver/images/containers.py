@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bootserver.errors import Refused
-from bootserver.images.inside import Inside
+from bootserver.tree.inside import Inside
 
 _MAX_DEPTH = 4  # indexes in indexes
 _MAX_LAYERS = 500

@@ -13,8 +13,8 @@ from bootserver.errors import NotFound, Unavailable, UsageError
 from bootserver.images import chroot, identity, program
 from bootserver.images.apt import Reading
 from bootserver.images.frontend_apt import Source, own_sources
-from bootserver.images.inside import Inside
 from bootserver.images.mending import DRIVERS, DRIVERS_FILE, GRUB_PACKAGES, forget_package_lists, kernel_package
+from bootserver.tree.inside import Inside
 from bootserver.values.progress import Progress, quiet
 
 SUITES = {

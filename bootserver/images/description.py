@@ -23,7 +23,7 @@ class Description:
     :ivar title: what that calls itself: ``Debian GNU/Linux 12 (bookworm)``.
     :ivar architecture: Debian's word for it (``amd64``); empty where it can't be told.
     :ivar kernel: the newest one's version, None where there is none.
-    :ivar size: bytes of all files.
+    :ivar size: bytes of all files. :ivar var_size: of those below /var, which gets a partition of its own.
     :ivar created: UTC, ``2025-05-20T12:00:00Z``.
     :ivar parent: the image that it was cloned from.
     :ivar source: how it was made, in words.
@@ -36,6 +36,7 @@ class Description:
     architecture: str
     kernel: str | None
     size: int
+    var_size: int
     entries: int
     created: str
     parent: str | None

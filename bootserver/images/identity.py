@@ -11,7 +11,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from bootserver.images.inside import Inside
+from bootserver.tree.inside import Inside
 
 FSTAB = b"# Written when a node is installed: an image knows no disks.\n"
 

@@ -19,8 +19,8 @@ from bootserver.errors import Refused
 from bootserver.images import program
 from bootserver.images.compression import BROKEN, detect, opened
 from bootserver.images.containers import ContainerImage, Layer, check_digest
-from bootserver.images.inside import Inside
 from bootserver.images.store import Draft
+from bootserver.tree.inside import Inside
 from bootserver.values.progress import Progress
 
 _WHITEOUT = ".wh."

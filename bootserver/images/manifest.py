@@ -96,6 +96,11 @@ class Manifest:
         """Bytes of its files; one with several names counts once."""
         return sum(entry.size for entry in self.entries if entry.group in (None, entry.path))
 
+    def size_below(self, folder: bytes) -> int:
+        """Bytes of the files below a folder, such as ``b"var"``."""
+        below = folder + b"/"
+        return sum(entry.size for entry in self.entries if entry.path.startswith(below) and entry.group in (None, entry.path))
+
     def encode(self) -> bytes:
         return HEADER + b"".join(_line(entry) for entry in self.entries)
 

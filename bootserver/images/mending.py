@@ -14,8 +14,8 @@ from bootserver.errors import Refused
 from bootserver.images import chroot, identity
 from bootserver.images.apt import Reading
 from bootserver.images.bootable import NO_INIT, Finding, findings, host_only
-from bootserver.images.facts import Facts, Family, gather
-from bootserver.images.inside import Inside
+from bootserver.tree.facts import Facts, Family, gather
+from bootserver.tree.inside import Inside
 from bootserver.values.progress import Progress, quiet
 
 DRIVERS_FILE = "/etc/initramfs-tools/conf.d/bootserver"

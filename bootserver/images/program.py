@@ -40,11 +40,12 @@ _SAYS_NOTHING = (
 class ProgramFailed(BootserverError):
     """A program ended with an error; the text holds its own line.
 
-    :ivar status: as a shell reports it.
+    :ivar status: as a shell reports it. :ivar lines: what it said.
     """
 
     def __init__(self, what: str, lines: Sequence[str], status: int) -> None:
         self.status = status
+        self.lines = tuple(lines)
         super().__init__(f"{what} failed: {telling(lines) or f'it says nothing and ends with status {status}'}")
 
 

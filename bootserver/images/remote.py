@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bootserver.errors import Unavailable
+from bootserver.errors import BootserverError, Unavailable
 from bootserver.images import program
 from bootserver.images.program import ProgramFailed
 
@@ -96,13 +96,15 @@ def connect(address: Address, keys: Path) -> Iterator[Remote]:
 
 
 def unreachable(node: str, lines: Sequence[str]) -> str:
-    why = program.telling(lines) or "no answer"
+    """:param lines: what ssh, or rsync over it, said."""
+    of_ssh = [line for line in lines if line.startswith(("ssh:", "Host key", "root@")) or "Permission denied" in line]
+    why = (of_ssh or [program.telling(lines) or "no answer"])[0].strip()
     return f"{node} can't be reached by ssh ({why}): is it up, and is the frontend's key among its authorized keys?"
 
 
-def explain(node: str, error: ProgramFailed) -> Exception:
+def explain(node: str, error: ProgramFailed) -> BootserverError:
     """rsync's failure, in the words of what is the matter."""
-    text = str(error)
-    if error.status == _UNREACHABLE or any(words in text for words in ("Permission denied", "Connection ", "Host key")):
-        return Unavailable(unreachable(node, [text.partition("failed: ")[2]]))
+    text = "\n".join(error.lines)
+    if error.status == _UNREACHABLE or any(words in text for words in ("Permission denied", "ssh: ", "Host key")):
+        return Unavailable(unreachable(node, error.lines))
     return error

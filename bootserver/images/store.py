@@ -19,9 +19,10 @@ from pathlib import Path
 from bootserver.cluster.change import timestamp
 from bootserver.cluster.images import check_name
 from bootserver.errors import NotFound, Refused, Unavailable
-from bootserver.images import chroot, facts, program
+from bootserver.images import chroot, program
 from bootserver.images.description import Description, DescriptionError
 from bootserver.images.manifest import Manifest, scan
+from bootserver.tree import facts
 from bootserver.values.progress import Progress, quiet
 
 _DRAFT = ".draft-"
@@ -153,6 +154,16 @@ class ImageStore:
         with self._held(name, fcntl.LOCK_SH) as folder:
             yield folder / "tree"
 
+    def hold(self, name: str) -> int:
+        """The same for a process that is started: the lock is the descriptor's, and ends with the last one who has it open.
+
+        :returns: the descriptor, to be handed on and closed. :raises Refused: somebody alters the image now.
+        """
+        lock = _try_lock(self._of(name), fcntl.LOCK_SH)
+        if lock is None:
+            raise Refused(f"image {name} is being altered, try again")
+        return lock
+
     @contextlib.contextmanager
     def altering(self, name: str) -> Iterator[Path]:
         """An image's tree, to be altered by us alone; :meth:`refresh` it before the end.
@@ -257,6 +268,7 @@ def _write(folder: Path, name: str, source: str, parent: str | None, created: st
         found.architecture,
         None if found.kernel is None else found.kernel.version,
         manifest.size,
+        manifest.size_below(b"var"),
         len(manifest.entries),
         created,
         parent,

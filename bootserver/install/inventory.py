@@ -235,7 +235,7 @@ def _disks(root: Found) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
             continue
         seen.add(name)
         size = device["size"].number(MAX_BYTES, default=0)
-        if why := _no_target(device, name, size):
+        if why := _no_target(device, root["disks"][name]["path"].text(), name, size):
             left_out.append(LeftOut(name, why, size))
         else:
             disks.append(_disk(device, root["disks"][name], systems, name, size))
@@ -250,7 +250,7 @@ def _disks(root: Found) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
     return tuple(found), tuple(left_out)
 
 
-def _no_target(device: Found, name: str, size: int) -> str:
+def _no_target(device: Found, path: str, name: str, size: int) -> str:
     """Why nothing can be installed on it; empty where something can."""
     kind = device["type"].text()
     if kind != "disk":
@@ -265,6 +265,8 @@ def _no_target(device: Found, name: str, size: int) -> str:
         return "removable"
     if device["ro"].flag(default=False):
         return "read-only"
+    if "/usb" in path:
+        return "on USB"  # a stick, or somebody's own disk: never the disk that a node is installed on
     return ""
 
 

@@ -22,6 +22,7 @@ from bootserver.install.partition import default, place, shell
 from bootserver.install.partition.place import Plan
 from bootserver.install.system import Own, kernel_line, system_files
 from bootserver.install.target import Target, look_at
+from bootserver.tree.inside import Inside
 from bootserver.values.secret import Secret
 
 AUTHORIZED_KEYS = "etc/bootserver/authorized_keys"
@@ -31,7 +32,8 @@ AUTHORIZED_KEYS = "etc/bootserver/authorized_keys"
 class Case:
     """An install of an image on a machine.
 
-    :ivar tree: the image's files. :ivar size: bytes of them. :ivar title: its distribution, as people call it.
+    :ivar tree: the image's files. :ivar size: bytes of them. :ivar var_size: of those below /var.
+    :ivar title: the image's distribution, as people call it.
     :ivar wipe: data partitions may go.
     :ivar seed: the same for one try of the install; UUIDs come of it.
     :ivar authorized_keys: public keys of who may log in as root.
@@ -44,6 +46,7 @@ class Case:
     title: str
     tree: Path
     size: int
+    var_size: int
     inventory: Inventory
     wipe: bool
     seed: bytes
@@ -63,7 +66,9 @@ class Case:
     def plan(self) -> Plan:
         filesystem = attributes.choice(self.node.attributes, "filesystem")
         uuids = _uuids(self.seed)
-        answer = default.layout(self.inventory, image_size=self.size, filesystem=filesystem, wipe=self.wipe)
+        answer = default.layout(
+            self.inventory, image_size=self.size, var_size=self.var_size, filesystem=filesystem, wipe=self.wipe
+        )
         return place.place(answer, self.inventory, wipe=self.wipe, new_uuid=lambda: next(uuids))
 
     @cached_property
@@ -102,7 +107,7 @@ def script(case: Case) -> str:
         bios_disks=plan.bios_disks,
         esp=plan.esp,
         kernel=target.kernel,
-        initrd=target.initrd,
+        ramdisk=target.ramdisk,
         kernel_line=kernel_line(case.own),
         has_sshd=target.has_sshd,
         rsync_port=case.rsync_port,
@@ -123,9 +128,9 @@ def files(case: Case) -> list[Entry]:
     own = {entry.path: entry for entry in system_files(case.own, case.target)}
     own[AUTHORIZED_KEYS] = Entry.text(AUTHORIZED_KEYS, case.authorized_keys, 0o600)
     for entry in site_files(case.state, case.node, case.templates, case.frontend_url, case.service_group):
-        if not (entry.folder and (case.tree / entry.path).is_dir()):  # what the image has keeps its mode
-            own[entry.path] = entry
-    return [own[path] for path in sorted(own)]
+        own[entry.path] = entry
+    with Inside(case.tree) as inside:  # a folder that the image has keeps its mode
+        return [own[path] for path in sorted(own) if not (own[path].folder and inside.is_folder(f"/{path}"))]
 
 
 def site_files(

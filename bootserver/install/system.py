@@ -106,8 +106,8 @@ def grub_files(own: Own, target: Target) -> list[Entry]:
     menu += [
         f"search --no-floppy --fs-uuid --set=root {own.root_uuid}",
         f"menuentry '{re.sub(r'[^A-Za-z0-9 ._()/-]', '', own.title)}' {{",
-        f"  linux /boot/{target.kernel} {words}",
-        *([f"  initrd /boot/{target.initrd}"] if target.initrd else []),
+        f"  linux {target.kernel} {words}",
+        *([f"  initrd {target.ramdisk}"] if target.ramdisk else []),
         "}",
         "",
     ]

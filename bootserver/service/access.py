@@ -26,9 +26,7 @@ def make_keys(config: Config, say: Callable[[str], None]) -> None:
     if not key.exists():
         program = shutil.which("ssh-keygen")
         if program is None:
-            say(
-                "no SSH key of the frontend's own: install openssh-client and run init again (image push, capture, drift)"
-            )
+            say("no SSH key of the frontend's own: install openssh-client and run init again (image push, capture, drift)")
             return
         made = subprocess.run(
             [program, "-q", "-t", "ed25519", "-N", "", "-C", f"bootserver@{config.frontend.name}", "-f", str(key)],

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from bootserver.errors import BootserverError, Unavailable
+from bootserver.errors import BootserverError, Refused, Unavailable
 from bootserver.images.modules import Module, configuration
 from bootserver.images.store import ImageStore
 from bootserver.service.rsync_gate import Admission
@@ -101,14 +101,20 @@ class RsyncServer:
             return "too many connections, try again"
         try:
             file = self._configure(admission, address)
-            connection.setblocking(True)
-            process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", "--", "rsync", "--daemon", f"--config={file}"],
-                stdin=connection.fileno(), stdout=connection.fileno(),
-            )  # fmt: skip
+            held = self._store.hold(admission.image)  # nobody alters or removes an image that is being copied
+        except Refused as error:
+            return str(error)
         except (BootserverError, OSError) as error:
             logger.error("no transfer for node=%s: %s", admission.node, error)
             return "the frontend can't start rsync, its log tells why"
+        try:
+            connection.setblocking(True)
+            process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", "--", "rsync", "--daemon", f"--config={file}"],
+                stdin=connection.fileno(), stdout=connection.fileno(), pass_fds=[held],
+            )  # fmt: skip
+        finally:
+            os.close(held)
         self._running[process] = admission
         return None
 

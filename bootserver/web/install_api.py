@@ -129,6 +129,7 @@ class _InstallApi:
             title=image.title,
             tree=store.tree(install.image),
             size=image.size,
+            var_size=image.var_size,
             inventory=inventory.parse(document),
             wipe=install.wipe,
             seed=seed,

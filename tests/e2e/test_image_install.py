@@ -113,11 +113,12 @@ def test_an_unknown_machine_ends_at_the_login_prompt_of_its_own_disk(
     wanted = {"/": "ext4", "/var": "ext4"} | {f"/state/partition{number}": "ext4" for number in range(1, disks + 1)}
     assert mounted == wanted | ({"/boot/efi": "vfat"} if firmware.is_uefi else {})
     if firmware.is_uefi:
-        order = site.on_node("compute-0-0", "efibootmgr").splitlines()
-        assert re.search(r"^Boot[0-9A-F]{4}\*? bootserver", "\n".join(order), re.MULTILINE)
-        [line] = [each for each in order if each.startswith("BootOrder")]
-        [own] = [each for each in order if re.match(r"Boot[0-9A-F]{4}\*? bootserver", each)]
-        assert line.split(": ")[1].split(",")[-1] == own[4:8], "the network stays first"
+        entries = site.on_node("compute-0-0", "efibootmgr")
+        own = re.search(r"^Boot([0-9A-F]{4})\*? bootserver", entries, re.MULTILINE)
+        order = re.search(r"^BootOrder: (\S+)", entries, re.MULTILINE)
+        assert own and order, entries
+        first = order[1].split(",")[0]
+        assert re.search(rf"^Boot{first}\*? UEFI PXEv4", entries, re.MULTILINE), f"the network stays first: {entries}"
 
 
 def test_the_story_of_a_node(site: ImageSite, discovery: Process, new_machine: NewMachine) -> None:

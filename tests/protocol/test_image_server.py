@@ -15,6 +15,7 @@ import pytest
 from bootserver.cluster import attributes
 from bootserver.cluster import images as cluster_images
 from bootserver.cluster.events import Kind
+from bootserver.errors import Refused
 from bootserver.images.store import ImageStore
 from tests.cluster import wait_until
 from tests.frontend import STRANGER, Frontend, serving
@@ -218,6 +219,13 @@ def test_an_image_that_is_gone_is_said(frontend: Frontend) -> None:
     node.ask("POST", "failed", token, why="the test is over")
 
 
+def test_an_image_that_is_being_altered_is_not_copied(mine: Turn, frontend: Frontend, tmp_path: Path) -> None:
+    with ImageStore(frontend.state).altering("golden"):
+        answer = mine.rsync(tmp_path / "copy")
+        assert answer.status == 5 and "image golden is being altered, try again" in answer.said
+    assert mine.rsync(tmp_path / "copy").status == 0
+
+
 def test_a_transfer_ends_with_its_part_and_can_be_begun_again(mine: Turn, frontend: Frontend, tmp_path: Path) -> None:
     tree = ImageStore(frontend.state).tree("golden")
     with (tree / "large").open("wb") as file:
@@ -235,6 +243,8 @@ def test_a_transfer_ends_with_its_part_and_can_be_begun_again(mine: Turn, fronte
         wait_until("the copy runs", lambda: any(target.rglob(".large*")), 30)
         servers = [pid for pid, name in frontend.processes().items() if name == "rsync"]
         assert servers
+        with pytest.raises(Refused, match="in use by another command"), ImageStore(frontend.state).altering("golden"):
+            pass
         assert set(capabilities(servers[0])) == {"dac_read_search", "setgid", "setuid", "sys_chroot"}
         frontend.kill("rsync")
         assert client.wait(30) != 0

@@ -27,6 +27,7 @@ FLASH, MEMTEST, RESCUE, OS = SHIPPED["pxeflash"], SHIPPED["memtest"], SHIPPED["r
 
 INSTALLER = ("installer/vmlinuz", ("installer/initrd.img",))
 ARMED_INSTALL = (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)
+RESCUE_SYSTEM = (*INSTALLER, f"quiet bootserver.rescue bootserver={URL}", False)
 LIVE_SYSTEM = ("live/vmlinuz", ("live/a.img", "live/b.img"), f"ip=dhcp bootserver={URL}", False)
 
 # action,                install, why not resolved,   firmware   what it boots, or the words that the console shows
@@ -42,8 +43,8 @@ TABLE = [
     (SHIPPED["install"],  ARMED,  "no image 'x'",     UEFI,      "action install: no image 'x'"),
     (IMAGE,               PARKED, None,               BIOS,      "action install is parked: somebody else may have read it"),
     (SHIPPED["install headless"], None, None,         BIOS,      "is not armed: bootserver pxe set compute-0-0 install headless"),
-    (RESCUE,              None,   None,               BIOS,      (*INSTALLER, f"quiet bootserver.rescue bootserver={URL}", False)),
-    (RESCUE,              ARMED,  None,               BIOS,      (*INSTALLER, f"quiet bootserver.rescue bootserver={URL}", False)),
+    (RESCUE,              None,   None,               BIOS,      RESCUE_SYSTEM),
+    (RESCUE,              ARMED,  None,               BIOS,      RESCUE_SYSTEM),
     (LIVE,                None,   None,               UEFI,      LIVE_SYSTEM),
     (REMOTE,              None,   None,               BIOS,      ("http://mirror/vmlinuz", (), f"bootserver={URL}", False)),
     (MEMTEST,             None,   None,               BIOS,      ("memtest86+x64.bin", (), f"bootserver={URL}", False)),

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from bootserver.errors import Refused
-from bootserver.images import facts, mending, ramdisk
+from bootserver.images import mending, ramdisk
 from bootserver.images.bootable import Finding, findings
-from bootserver.images.facts import version_key
 from bootserver.images.ramdisk import RamdiskError
+from bootserver.tree import facts
+from bootserver.tree.facts import version_key
 from tests import archives, trees
 
 VERSION = "6.1.0-40-amd64"

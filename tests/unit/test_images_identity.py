@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bootserver.images import identity
-from bootserver.images.inside import Inside
 from bootserver.images.manifest import scan
+from bootserver.tree.inside import Inside
 from tests import trees
 
 pytestmark = pytest.mark.skipif(bool(trees.what_is_missing()), reason=str(trees.what_is_missing()))

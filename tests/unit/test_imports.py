@@ -18,6 +18,7 @@ PACKAGE = Path(bootserver.__file__).parent
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("bootserver",),  # its version
     ("errors", "data"),
+    ("tree",),
     ("values",),
     ("config",),
     ("db",),

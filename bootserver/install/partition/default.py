@@ -1,9 +1,9 @@
 """The partition program that came with bootserver: Rocks' layout.
 
-On the disk of the system: a BIOS boot partition (1 MB), an EFI system partition (256 MB), ``/`` (8000 MB, or more where the
-image needs it), ``/var`` (4000 MB), swap (1000 MB), and the rest is ``/state/partition1``. Both boot partitions are made
-whatever starts the machine: else one that changes from BIOS to UEFI had no room for its boot partition, unless its data went.
-Each further disk is one partition, ``/state/partition2`` and so on.
+On the disk of the system: a BIOS boot partition (1 MB), an EFI system partition (256 MB), ``/`` (8000 MB), ``/var``
+(4000 MB; both more where the image needs it), swap (1000 MB), and the rest is ``/state/partition1``. Both boot partitions are
+made whatever starts the machine: else one that changes from BIOS to UEFI had no room for its boot partition, unless its data
+went. Each further disk is one partition, ``/state/partition2`` and so on.
 
 The system goes where it was; on a machine that has none of ours, on the first disk (by where it hangs) that has room. On a
 first install an old system on any of the disks is taken over, whosever it was: a bare machine may have come with one. Later
@@ -16,6 +16,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from bootserver.install.inventory import Disk, FirmwareKind, Inventory
 from bootserver.install.partition.check import LayoutRefused, is_mount_point
@@ -34,22 +35,31 @@ DATA_LEAST = 512
 _NUMBERED = re.compile(rf"{DATA}/partition([1-9][0-9]{{0,5}})")
 
 
-def layout(inventory: Inventory, *, image_size: int, filesystem: str = "ext4", wipe: bool = False) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What comes onto the disks. :ivar size: bytes of all files. :ivar var: of those below ``/var``."""
+
+    size: int
+    var: int = 0
+
+
+def layout(inventory: Inventory, *, image_size: int, var_size: int = 0, filesystem: str = "ext4", wipe: bool = False) -> Answer:
     """
     :param image_size: bytes of the image's files. ``/`` gets half as much again (and less of that before data would have to
         go), and never less than Rocks gives it.
+    :param var_size: bytes of those below ``/var``, likewise.
     :param filesystem: ``ext4`` or ``xfs``, for all but swap and the EFI system partition.
     :param wipe: nothing is kept.
     :raises LayoutRefused: there is no disk, or none has room.
     """
-    system = FileSystem(filesystem)
+    system, content = FileSystem(filesystem), Content(image_size, var_size)
     if not inventory.disks:
         seen = ", ".join(map(str, inventory.left_out)) or "nothing at all: is its disk controller's driver in the installer?"
         raise LayoutRefused(f"no disk found: the machine has {seen}")
     first_install = wipe or not any(_holds_ours(disk) for disk in inventory.disks)
-    root = _system_disk(inventory, image_size, system, wipe, first_install)
+    root = _system_disk(inventory, content, system, wipe, first_install)
     numbers = _Numbers(() if wipe else inventory.disks)
-    partitions = (*_system(root, inventory.firmware, image_size, system), *_data(root, system, numbers, wipe))
+    partitions = (*_system(root, inventory.firmware, content, system), *_data(root, system, numbers, wipe))
     answers = [DiskAnswer(root.name, partitions)]
     for disk in inventory.disks:
         if disk is root or disk.size < (DATA_LEAST + 2) * MIB:
@@ -59,13 +69,13 @@ def layout(inventory: Inventory, *, image_size: int, filesystem: str = "ext4", w
     return Answer(tuple(answers))
 
 
-def _system(disk: Disk, firmware: FirmwareKind, image_size: int, system: FileSystem) -> list[Partition]:
-    image = -(-image_size // MIB)
+def _system(disk: Disk, firmware: FirmwareKind, content: Content, system: FileSystem) -> list[Partition]:
+    image, var = -(-content.size // MIB), -(-content.var // MIB)
     return [
         Partition.bios_boot(),
         Partition.esp(ESP if disk.sector_size == 512 else ESP_4K, mounted=firmware is FirmwareKind.UEFI),
         Partition.mounted("/", system, max(ROOT, image * 3 // 2), least=max(ROOT, image * 11 // 10)),
-        Partition.mounted("/var", system, VAR),
+        Partition.mounted("/var", system, max(VAR, var * 3 // 2), least=max(VAR, var * 11 // 10)),
         Partition.swap(SWAP),
     ]
 
@@ -78,7 +88,7 @@ def _data(disk: Disk, system: FileSystem, numbers: _Numbers, wipe: bool) -> list
     return [Partition.mounted(f"{DATA}/partition{numbers.take()}", system, DATA_LEAST, grow=True)]
 
 
-def _system_disk(inventory: Inventory, image_size: int, system: FileSystem, wipe: bool, first_install: bool) -> Disk:
+def _system_disk(inventory: Inventory, content: Content, system: FileSystem, wipe: bool, first_install: bool) -> Disk:
     """:raises LayoutRefused: no disk has room beside what is kept."""
     candidates = [disk for disk in inventory.disks if first_install or disk.is_empty or _is_ours(disk)]
     if not candidates:
@@ -88,7 +98,7 @@ def _system_disk(inventory: Inventory, image_size: int, system: FileSystem, wipe
         candidates.sort(key=lambda disk: not _holds_root(disk))
     tried = []
     for disk in candidates:
-        wanted = _system(disk, inventory.firmware, image_size, system)
+        wanted = _system(disk, inventory.firmware, content, system)
         names = [Partition.mounted(name, system) for name in _data_names(disk)]
         kept = kept_on(disk, names, wipe=wipe)
         if not kept:

@@ -71,6 +71,7 @@ PROGRAMS = (
             *(f"lv{verb}" for verb in ("change", "create", "convert", "display", "extend", "remove", "rename", "s", "scan")),
         ),
     ),
+    Program("dmsetup", "dmsetup", pack="lvm"),
     Program("kexec", "kexec-tools", pack="kexec"),
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from bootserver.images.inside import Inside
+from bootserver.tree.inside import Inside
 
 _PROGRAMS = ("/sbin/init", "/usr/lib/systemd/systemd", "/bin/bash", "/bin/sh", "/usr/bin/env", "/bin/busybox")
 _BITS_64, _LITTLE = 2, 1
