@@ -81,6 +81,11 @@ class Frontend:
         return self.state / "cache" / "installer"
 
     @property
+    def installer_drivers(self) -> Path:
+        """Further drivers that the installer takes along, as a site lists them."""
+        return self.state / "installer-modules"
+
+    @property
     def authorized_keys(self) -> Path:
         """Whose keys nodes let in as root."""
         return self.keys / "authorized_keys"

@@ -144,7 +144,9 @@ def _insert_at_once(
 ) -> None:
     with session.change() as change:
         network = discovery.network_of(change, request, ip)
-        node = discovery.register_at_once(change, request, Machine(mac, None, network.name, True), ip=ip, name=name, cpus=cpus)
+        machine = Machine(mac, None, network.name, True)
+        tftpboot = session.config.frontend.tftpboot
+        node = discovery.register_at_once(change, request, machine, ip=ip, name=name, cpus=cpus, tftpboot=tftpboot)
         session.tell(f"Inserted node {node.name}")
 
 
@@ -274,4 +276,4 @@ class _Questions:
         row = discovery.current(change)
         if row is None or row.id != self._row.id:
             raise Refused("the discovery has ended meanwhile")
-        discovery.register(change, row, machine)
+        discovery.register(change, row, machine, tftpboot=self._session.config.frontend.tftpboot)

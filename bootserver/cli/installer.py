@@ -31,7 +31,8 @@ def installer() -> None:
 def build(session: Session, architecture: str, force: bool) -> None:
     """Build it of this machine's kernel, programs, drivers and firmware; nothing is done where it is up to date.
 
-    A kernel that is not installed here is fetched with apt, and not installed.
+    A kernel that is not installed here is fetched with apt, and not installed. Drivers that a site needs beside the usual ones
+    are listed, one a line, in installer-modules of the state directory.
 
     \b
     bootserver installer build
@@ -41,7 +42,14 @@ def build(session: Session, architecture: str, force: bool) -> None:
     from bootserver.install.ramdisk.build import build as build_installer
 
     settings = session.config.frontend
-    report = build_installer(settings.tftpboot, settings.installer_cache, named(architecture), force=force, say=session.warn)
+    report = build_installer(
+        settings.tftpboot,
+        settings.installer_cache,
+        named(architecture),
+        drivers=settings.installer_drivers,
+        force=force,
+        say=session.warn,
+    )
     click.echo(f"{_headline(report)}: {f'built in {report.seconds:.1f} s' if report.fresh else 'up to date'}")
     _tell_missing(session, report)
 

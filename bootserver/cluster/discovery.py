@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from pathlib import Path
 
 from bootserver.cluster import appliances, installs, networks, nodes
 from bootserver.cluster.change import Change, Reader, timestamp
@@ -101,9 +102,10 @@ def close(change: Change, row: DiscoveryRow) -> DiscoveryRow:
     return change.update(row, open=None, closed=timestamp())
 
 
-def register(change: Change, discovery: DiscoveryRow, machine: Machine) -> NodeRow:
+def register(change: Change, discovery: DiscoveryRow, machine: Machine, *, tftpboot: Path | None = None) -> NodeRow:
     """Make an unknown machine a node, in this one transaction: name, rank, address, and its appliance's action armed.
 
+    :param tftpboot: where the files that it boots must be, for its install to be armed; None: don't look.
     :raises Refused: the discovery does not take it; the text says why.
     """
     known = change.one(InterfaceRow, "mac = :mac", mac=machine.mac)
@@ -133,7 +135,7 @@ def register(change: Change, discovery: DiscoveryRow, machine: Machine) -> NodeR
         start = discovery.base_ip if network.id == discovery.network_id else None
         interface = nodes.add_interface(change, node, mac=machine.mac, ip=None, network=network, start=start, step=discovery.step)
     _report(change, node, machine, interface, {})
-    _arm(change, node, appliance)
+    _arm(change, node, appliance, tftpboot)
     # The next machine's address is looked for below this one's: no search from the top again.
     inserted = discovery.inserted + 1
     discovery = change.update(discovery, inserted=inserted, base_ip=_next(interface, network, discovery))
@@ -150,7 +152,14 @@ def network_of(reader: Reader, request: Request, ip: IPv4Address | None) -> Netw
 
 
 def register_at_once(
-    change: Change, request: Request, machine: Machine, *, ip: IPv4Address | None, name: str | None, cpus: int
+    change: Change,
+    request: Request,
+    machine: Machine,
+    *,
+    ip: IPv4Address | None,
+    name: str | None,
+    cpus: int,
+    tftpboot: Path | None = None,
 ) -> NodeRow:
     """``insert-ethers --batch --mac MAC``: no discovery, the machine is made a node now.
 
@@ -168,7 +177,7 @@ def register_at_once(
             change, node, mac=machine.mac, ip=ip, network=network, start=request.base_ip, step=request.step
         )
     _report(change, node, machine, interface, {})
-    _arm(change, node, appliance)
+    _arm(change, node, appliance, tftpboot)
     return node
 
 
@@ -198,10 +207,10 @@ def _replace(
     return node, change.update(old[0], mac=machine.mac)
 
 
-def _arm(change: Change, node: NodeRow, appliance: ApplianceRow) -> None:
+def _arm(change: Change, node: NodeRow, appliance: ApplianceRow, tftpboot: Path | None) -> None:
     """Arm the appliance's action. One that can't be resolved does not keep the machine out: it waits and says why."""
     try:
-        installs.set_action(change, node, appliance.action)
+        installs.set_action(change, node, appliance.action, tftpboot=tftpboot)
     except BootserverError as error:
         change.update(node, action=appliance.action)
         change.report(Event(Kind.FAILED, time.time(), node.name, detail={"why": str(error)}))

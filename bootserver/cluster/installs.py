@@ -55,7 +55,7 @@ def resolve(action: BootAction, node_attributes: Mapping[str, str], sources: Sou
         raise Refused(f"it has both an image ({image}) and a distribution ({distribution}): remove one attribute")
     if image:
         if image not in sources.images:
-            raise Refused(f"there is no image {image!r}")
+            raise Refused(f"there is no image {image!r}: `bootserver image list` shows those that there are")
         return BootAction(action.name, INSTALLER_KERNEL, (INSTALLER_RAMDISK,), action.args)
     if distribution:
         tree = sources.distributions.get(distribution)
@@ -100,7 +100,8 @@ def set_action(
         except Refused as error:
             raise Refused(f"{node.name} can't {name}: {error}") from None
     if tftpboot is not None and (missing := missing_files(action, tftpboot)):
-        raise Refused(f"{node.name} can't {name}: {tftpboot / missing[0]} is not there")
+        mend = ": `bootserver installer build`" if missing[0] in (INSTALLER_KERNEL, INSTALLER_RAMDISK) else ""
+        raise Refused(f"{node.name} can't {name}: {tftpboot / missing[0]} is not there{mend}")
     disarm(change, node)
     if new_host_keys:
         host_keys.forget(change, node)

@@ -157,7 +157,14 @@ def _recorder(config: Config, sockets: Sockets, ready: Ready) -> None:
     core = _Core(config, sockets)
     cluster = core.databases.cluster
     copy = partial(backup, cluster) if isinstance(cluster, SqliteDatabase) else None
-    recorder = Recorder(sockets.pipe[0], core.databases, core.keeper, config.database.keep_events_days, copy)
+    recorder = Recorder(
+        sockets.pipe[0],
+        core.databases,
+        core.keeper,
+        config.database.keep_events_days,
+        copy,
+        tftpboot=config.frontend.tftpboot,
+    )
     if sockets.nginx is not None:
         files = FileStore(config.frontend.tftpboot)
         follower = partial(nginx_log.follow, sockets.nginx, _resolver(config, core, files), recorder.enqueue)

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from bootserver.cluster import discovery, installs, journal
@@ -51,14 +52,18 @@ class Recorder:
         keeper: ViewKeeper,
         keep_events_days: int,
         backup: Callable[[], None] | None = None,
+        *,
+        tftpboot: Path | None = None,
     ) -> None:
         """
         :param reading: the reading end of the pipe that :class:`~bootserver.cluster.reporting.PipeReporter` writes to.
+        :param tftpboot: where the files of an install must be, for it to be armed.
         :param backup: copies the cluster's database aside; None where a database server sees to that itself.
         """
         self._reading = reading
         self._databases = databases
         self._keeper = keeper
+        self._tftpboot = tftpboot
         self._keep_seconds = keep_events_days * 86400
         self._events: deque[Event] = deque()
         self._lost = 0
@@ -155,7 +160,7 @@ class Recorder:
             if row.confirm:
                 self._ask(row.id, machine)
                 return
-            node = discovery.register(change, row, machine)
+            node = discovery.register(change, row, machine, tftpboot=self._tftpboot)
         logger.info("registered mac=%s node=%s", machine.mac, node.name)
 
     def _ask(self, number: int, machine: Machine) -> None:

@@ -263,7 +263,9 @@ def _loaders(config: Config, say: Say) -> None:
 def _installer(config: Config, say: Say) -> None:
     """One that can't be built is said, and no reason to stop: images and rescue need it, all else does not."""
     try:
-        report = build(config.frontend.tftpboot, config.frontend.installer_cache, say=say)
+        report = build(
+            config.frontend.tftpboot, config.frontend.installer_cache, drivers=config.frontend.installer_drivers, say=say
+        )
     except Unavailable as error:
         say(f"installer: missing: {error}")
         return

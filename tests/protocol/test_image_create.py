@@ -13,7 +13,7 @@ import pytest
 from bootserver.cluster.change import open_change
 from bootserver.db.rows import ImageRow
 from bootserver.images import confined
-from bootserver.images.facts import gather
+from bootserver.tree.facts import gather
 from bootserver.images.store import ImageStore
 from tests import trees
 from tests.administrator import Administrator

@@ -94,7 +94,7 @@ def test_why_tells_the_whole_way_and_masks_the_ticket(admin: Administrator) -> N
     admin.does("attr", "set", "image", "golden", "--appliance", "compute")
     admin.does("pxe", "set", "compute-0-0", "install")
     text = admin.does("why", "compute-0-0")
-    assert "installer/vmlinuz installer/initrd.img bootserver=http://10.1.1.1/ bootserver.ticket=****" in text
+    assert "installer/vmlinuz installer/initrd.img quiet bootserver=http://10.1.1.1/ bootserver.ticket=****" in text
     assert "golden (appliance compute)" in text
     assert "armed since" in text
     admin.does("attr", "set", "image", "silver", "compute-0-0")

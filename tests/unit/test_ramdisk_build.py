@@ -44,7 +44,7 @@ class Frontend:
             self.install(name)
         kernel = self.cache / f"linux-image-{VERSION}=6.1.1-1"
         modules = kernel / "lib" / "modules" / VERSION
-        for name in ("virtio_net", "e1000e", "nvme"):
+        for name in ("virtio_net", "e1000e", "nvme", "of_this_site"):
             path = modules / "kernel" / f"{name}.ko"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(elf({"alias": [f"pci:{name}"], "description": ["a driver " * 20]}))
@@ -57,9 +57,14 @@ class Frontend:
             (self.root / "usr" / "sbin").mkdir(exist_ok=True)
             shutil.copy(path, self.root / "usr" / "sbin" / name)
 
+    @property
+    def drivers(self) -> Path:
+        """A site's own list."""
+        return self.root / "installer-modules"
+
     def build(self, *, force: bool = False) -> bool:
         """:returns: whether something was to do."""
-        return build(self.tftpboot, self.cache, force=force, root=self.root).fresh
+        return build(self.tftpboot, self.cache, drivers=self.drivers, force=force, root=self.root).fresh
 
     @property
     def ramdisk(self) -> bytes:
@@ -208,3 +213,12 @@ def test_show_tells_what_it_is_made_of_and_what_it_lacks(tmp_path: Path, templat
 def test_an_architecture_that_there_is_no_installer_for_is_a_wrong_command(tmp_path: Path, template: Path) -> None:
     admin = Administrator(tmp_path, template)
     assert "only for x86_64" in admin.fails("installer", "build", "--architecture", "vax", status=2)
+
+
+def test_a_site_s_own_drivers_are_taken_along(frontend: Frontend, tmp_path: Path) -> None:
+    frontend.build()
+    assert not list(frontend.unpack(tmp_path / "without").rglob("of_this_site.ko*"))
+    frontend.drivers.write_text("# our own card\nof_this_site\n")
+    assert frontend.build(), "a list that was not there is one more input"
+    assert list(frontend.unpack(tmp_path / "with").rglob("of_this_site.ko*"))
+    assert not frontend.build()

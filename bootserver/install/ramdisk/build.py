@@ -83,6 +83,7 @@ def build(
     cache: Path,
     architecture: Architecture = X86_64,
     *,
+    drivers: Path | None = None,
     force: bool = False,
     say: Say = lambda _: None,
     root: Path = Path("/"),
@@ -91,6 +92,7 @@ def build(
 
     :param tftpboot: the kernel and the ramdisk come into its folder ``installer``.
     :param cache: where a kernel that apt fetches is kept, such as ``<state>/cache/installer``.
+    :param drivers: a site's own list, like ``installer/modules``; it may be missing.
     :param force: build in any case.
     :param say: told of what takes time.
     :param root: whose kernel, programs and firmware are taken.
@@ -105,7 +107,7 @@ def build(
     kernel = choice.obtain(cache, say)
     inputs = Inputs()
     image = Inputs().read(kernel.image)
-    parts = _assemble(architecture, kernel, inputs, root)
+    parts = _assemble(architecture, kernel, inputs, root, drivers)
     ramdisk = parts.packed.archive() + gzip.compress(parts.ready.archive(), _LEVEL, mtime=0)
     if len(ramdisk) > LIMIT:
         say(f"the ramdisk has {len(ramdisk) / 1e6:.0f} MB: shorten installer/modules, or leave out firmware packages")
@@ -155,7 +157,7 @@ class _Parts:
         return self.ready.size + drivers
 
 
-def _assemble(architecture: Architecture, kernel: Kernel, inputs: Inputs, root: Path) -> _Parts:
+def _assemble(architecture: Architecture, kernel: Kernel, inputs: Inputs, root: Path, drivers: Path | None) -> _Parts:
     ready, packed = Tree(), Tree()
     ready.merge_usr()
     for name in ("/dev", "/proc", "/run", "/sys", "/mnt"):
@@ -167,9 +169,10 @@ def _assemble(architecture: Architecture, kernel: Kernel, inputs: Inputs, root: 
     ready.character_device("/dev/null", 1, 3, 0o666)
     lacking = Collector(architecture, inputs, root).collect(ready, packed)
     _scripts(ready, inputs)
-    selection = select(
-        read_list(inputs.read(data.folder("installer") / "modules").decode()), ModuleTree(kernel.modules, Inputs())
-    )
+    listed = inputs.read(data.folder("installer") / "modules").decode()
+    if drivers is not None and inputs.exists(drivers):
+        listed += inputs.read(drivers).decode(errors="replace")  # its last section goes on
+    selection = select(read_list(listed), ModuleTree(kernel.modules, Inputs()))
     _drivers(kernel, selection, ready, packed)
     wanted = (name for module in selection.modules.values() for name in module.firmware)
     files, missing = firmware.find(wanted, inputs, [root / folder.relative_to("/") for folder in firmware.FOLDERS])
