@@ -1,4 +1,4 @@
-"""The reference's ramdisk (``bench/handmade``): busybox, five programs with their libraries, and drivers of virtio alone."""
+"""The reference's ramdisk (``bench/handmade``): busybox, three programs with their libraries, and drivers of virtio alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.lab.cache import cached, fingerprint
 from tests.lab.ramdisk import boot_files
 
 HERE = Path(__file__).resolve().parent / "handmade"
-PROGRAMS = ("rsync", "sfdisk", "mke2fs", "mkfs.fat", "efibootmgr")
+PROGRAMS = ("rsync", "sfdisk", "mke2fs")
 
 
 def handmade() -> tuple[Path, Path]:

@@ -87,7 +87,7 @@ def by_hand(site: ImageSite, guest: Guest) -> None:
     guest.power_off()
     product = site.product
     kernel, ramdisk = handmade()
-    arguments = f"console=ttyS0 quiet panic=5 net.ifnames=0 handmade.server=10.77.0.1 handmade.port={BARE_PORT}"
+    arguments = f"console=ttyS0 quiet panic=5 net.ifnames=0 handmade.server=10.77.0.1 handmade.port={BARE_PORT} handmade.quiet"
     product.cli("pxe", "action", "add", "handmade", "--kernel", str(kernel), "--initrd", str(ramdisk), "--args", arguments)
     product.cli("pxe", "set", "compute-0-0", "handmade")
     guest.power_on()

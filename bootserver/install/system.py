@@ -92,7 +92,7 @@ def grub_files(own: Own, target: Target) -> list[Entry]:
     serial = _serial(line)
     menu = [
         "# Written by bootserver's installer; update-grub (grub2-mkconfig) replaces it.",
-        "set timeout=1",
+        "set timeout=0",  # what a node boots is chosen on the frontend (rescue, bootflags), not before the machine
         "set default=0",
         "insmod part_gpt",
         f"insmod {'xfs' if own.filesystem == 'xfs' else 'ext2'}",
@@ -115,7 +115,7 @@ def grub_files(own: Own, target: Target) -> list[Entry]:
     defaults = [
         "# This node's kernel arguments, from bootserver (`bootserver bootflags`).",
         f'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX {flags}"',
-        "GRUB_TIMEOUT=1",
+        "GRUB_TIMEOUT=0",
         "GRUB_DISABLE_OS_PROBER=true",
     ]
     if serial is not None:
@@ -141,9 +141,9 @@ After=network.target
 ConditionPathExists=/etc/bootserver/node.key
 
 [Service]
-Type=oneshot
+# Not oneshot: a frontend that is away must not keep the start from being finished, nor a login prompt from being shown.
+Type=simple
 ExecStart=/usr/lib/bootserver/report-up
-TimeoutStartSec=900
 
 [Install]
 WantedBy=multi-user.target
