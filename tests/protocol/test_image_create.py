@@ -13,8 +13,8 @@ import pytest
 from bootserver.cluster.change import open_change
 from bootserver.db.rows import ImageRow
 from bootserver.images import confined
-from bootserver.tree.facts import gather
 from bootserver.images.store import ImageStore
+from bootserver.tree.facts import gather
 from tests import trees
 from tests.administrator import Administrator
 from tests.lab.cache import cached, fingerprint
