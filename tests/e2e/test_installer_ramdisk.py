@@ -101,7 +101,7 @@ def test_the_rescue_system_has_its_tools_and_they_work(rescue: Rescue) -> None:
     ("bus", "card", "disk", "driver"),
     [
         (DiskBus.AHCI, "e1000", "sda", "e1000"),
-        (DiskBus.NVME, "e1000e", "nvme0n1", "e1000e"),
+        pytest.param(DiskBus.NVME, "e1000e", "nvme0n1", "e1000e", marks=pytest.mark.full),
         (DiskBus.SCSI, "virtio-net-pci", "sda", "virtio_net"),
     ],
     ids=lambda value: value.name.lower() if isinstance(value, DiskBus) else None,
@@ -132,8 +132,12 @@ def test_a_ticket_is_not_left_lying_about(product: Product, rescue: Rescue) -> N
     ("args", "words"),
     [
         ("", ("nobody to ask|holds no ticket|no ticket", "this machine starts again in 30 seconds", "SeaBIOS")),
-        ("bootserver.on_failure=poweroff", ("ticket", "this machine switches itself off in 30 seconds", "")),
-        ("bootserver.on_failure=shell", ("ticket", "Here is a shell", "# ")),
+        pytest.param(
+            "bootserver.on_failure=poweroff",
+            ("ticket", "this machine switches itself off in 30 seconds", ""),
+            marks=pytest.mark.full,
+        ),
+        pytest.param("bootserver.on_failure=shell", ("ticket", "Here is a shell", "# "), marks=pytest.mark.full),
     ],
     ids=["reboot", "poweroff", "shell"],
 )
@@ -151,6 +155,7 @@ def test_what_goes_wrong_is_said_in_plain_words_and_ends_as_it_was_told(
         guest.wait(last, patience(10) + 30)
 
 
+@pytest.mark.full
 def test_a_pulled_cable_is_said_in_plain_words_and_not_waited_for_for_ever(product: Product, rescue: Rescue) -> None:
     guest = rescue(DiskBus.VIRTIO, "virtio-net-pci")
     guest.wait(r"initrd\.img\.\.\..* ok", patience(BOOT_SECONDS))
