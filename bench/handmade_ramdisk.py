@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.lab.cache import cached, fingerprint
-from tests.lab.ramdisk import boot_files
+from tests.lab.ramdisk import boot_files, pack
 
 HERE = Path(__file__).resolve().parent / "handmade"
 PROGRAMS = ("rsync", "sfdisk", "mke2fs")
@@ -48,14 +48,5 @@ def _build(folder: Path, kernel: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
     shutil.copy("/etc/mke2fs.conf", root / "etc/mke2fs.conf")
-    names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
-    archive = subprocess.run(
-        ["cpio", "--create", "--format=newc", "--quiet"],
-        check=True,
-        capture_output=True,
-        cwd=root,
-        input="\n".join(names).encode(),
-    ).stdout
-    packed = subprocess.run(["gzip", "-6", "-n"], check=True, capture_output=True, input=archive).stdout
-    (folder / "ramdisk.img").write_bytes(packed)
+    (folder / "ramdisk.img").write_bytes(pack(root))
     shutil.rmtree(root)

@@ -89,6 +89,12 @@ def _build_ramdisk(kernel: Path, folder: Path) -> None:
     for script in _SCRIPTS.iterdir():
         shutil.copy(script, root / script.name)
         (root / script.name).chmod(0o755)
+    (folder / "ramdisk.img").write_bytes(pack(root))
+    shutil.rmtree(root)
+
+
+def pack(root: Path) -> bytes:
+    """A folder as a kernel's ramdisk: cpio, gzip."""
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
     archive = subprocess.run(
         ["cpio", "--create", "--format=newc", "--quiet", "--reproducible"],
@@ -97,9 +103,7 @@ def _build_ramdisk(kernel: Path, folder: Path) -> None:
         cwd=root,
         input="\n".join(names).encode(),
     ).stdout
-    packed = subprocess.run(["gzip", "-6", "-n"], check=True, capture_output=True, input=archive).stdout
-    (folder / "ramdisk.img").write_bytes(packed)
-    shutil.rmtree(root)
+    return subprocess.run(["gzip", "-6", "-n"], check=True, capture_output=True, input=archive).stdout
 
 
 def _output(*command: str, cwd: Path | None = None) -> str:
