@@ -1,4 +1,4 @@
-"""``image push``, ``drift`` and ``capture`` where nodes can't be reached: told for each, and nothing goes on behind anybody's back."""
+"""``image push``, ``drift`` and ``capture`` where nodes can't be reached: told for each, and nothing is done by halves."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def admin(tmp_path: Path, template: Path) -> Administrator:
 def test_each_node_that_can_not_be_reached_is_named_with_ssh_s_own_reason(admin: Administrator) -> None:
     result = admin.run("image", "drift", "compute-0-0")
     assert result.exit_code == 1
-    assert "compute-0-0: compute-0-0 can't be reached by ssh (ssh: connect to host 127.9.0.10 port 22: Connection refused)" in result.stderr
+    assert (
+        "compute-0-0: compute-0-0 can't be reached by ssh (ssh: connect to host 127.9.0.10 port 22: Connection refused)"
+        in result.stderr
+    )
     assert result.stderr.splitlines()[-1] == "bootserver: nothing is known of compute-0-0"
 
 
