@@ -88,7 +88,9 @@ def test_an_install_follows_the_attributes_as_they_are_now(cluster: Cluster, nam
     with cluster.change() as change:
         change.update(nodes.get(change, "compute-0-0"), action=name)
         attributes.set_attribute(change, EVERYWHERE, "image", "lost")
-    assert cluster.seen("compute-0-0").unresolved == "there is no image 'lost'"
+    assert (
+        cluster.seen("compute-0-0").unresolved == "there is no image 'lost': `bootserver image list` shows those that there are"
+    )
     with cluster.change() as change:
         attributes.remove_attribute(change, EVERYWHERE, "image")
     unresolved = cluster.seen("compute-0-0").unresolved

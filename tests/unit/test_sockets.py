@@ -34,7 +34,7 @@ def test_a_taken_port_is_told_with_who_has_it_and_the_way_out(taken: tuple[int, 
     with pytest.raises(Unavailable) as of_udp:
         sockets.tftp(udp, "tftp.port in /etc/x.toml")
     with pytest.raises(Unavailable) as of_tcp:
-        sockets.http(tcp, "http.port in /etc/x.toml")
+        sockets.tcp(tcp, "HTTP", "http.port in /etc/x.toml")
     for caught, port, what in ((of_udp, udp, "TFTP"), (of_tcp, tcp, "HTTP")):
         text = str(caught.value)
         assert text.startswith(f"port {port} ({what}) is taken by ") and f"(pid {os.getpid()})" in text
@@ -75,8 +75,8 @@ def test_a_port_is_free_again_after_a_failure(taken: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_http_answers_ipv4_and_ipv6_on_one_socket(address: str) -> None:
-    listener = sockets.http(free_port(socket.SOCK_STREAM), "x")
+def test_a_tcp_port_answers_ipv4_and_ipv6_on_one_socket(address: str) -> None:
+    listener = sockets.tcp(free_port(socket.SOCK_STREAM), "HTTP", "x")
     try:
         greeter = threading.Thread(target=lambda: listener.accept()[0].close())
         greeter.start()
