@@ -33,7 +33,16 @@ def service(own_network: None, tmp_path: Path) -> Iterator[Frontend]:
     """A service that knows compute-0-0."""
     with serving(tmp_path) as running:
         running.add_node(1)
+        wait_until("each TFTP worker knows it, too", lambda: all(has_menu(running) for _ in range(8)))
         yield running
+
+
+def has_menu(frontend: Frontend) -> bool:
+    """Whichever worker is asked: the kernel chooses one for each client's port."""
+    try:
+        return b"compute-0-0" in frontend.tftp(MENU)
+    except AssertionError:
+        return False
 
 
 def folder(frontend: Frontend) -> Path:
