@@ -208,13 +208,13 @@ class _Attempt:
 def _overlay(session: Session, node: NodeView) -> Iterator[tuple[Path, list[str]]]:
     """A node's overrides in a folder of their own, and the paths of those that are no folders."""
     from bootserver import data
+    from bootserver.cluster.status import frontend_url
     from bootserver.install.entries import lay_down
     from bootserver.install.material import site_files
     from bootserver.service.privileges import group
 
     config = session.config
-    port = "" if config.http.seen_port == 80 else f":{config.http.seen_port}"
-    url = f"http://{node.interfaces[0].network.frontend}{port}/"
+    url = frontend_url(node.interfaces[0].network.frontend, config.http.seen_port)
     templates = (config.frontend.state / "kickstart", data.folder("kickstart"))
     entries = site_files(config.frontend.state, node, templates, url, group(config.frontend.user))
     with tempfile.TemporaryDirectory(prefix="bootserver-push-") as folder:

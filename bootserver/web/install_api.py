@@ -21,6 +21,7 @@ from flask import Blueprint, Response, send_file
 
 from bootserver.cluster import host_keys, installs, journal, transfers
 from bootserver.cluster.events import Kind
+from bootserver.cluster.status import frontend_url
 from bootserver.db.rows import InstallRow
 from bootserver.errors import BootserverError, NotFound, Refused
 from bootserver.images.store import ImageStore
@@ -143,8 +144,7 @@ class _InstallApi:
         )
 
     def _url(self, asker: Asker) -> str:
-        port = self._site.config.http.seen_port
-        return f"http://{asker.interface.network.frontend}{'' if port == 80 else f':{port}'}/"
+        return frontend_url(asker.interface.network.frontend, self._site.config.http.seen_port)
 
     def _archive(self, gather: _Gather) -> Response:
         asker = Asker.of_request(self._site)
