@@ -89,7 +89,7 @@ def add(
     grammar.action_name(name)
     if args is None:
         args = "" if floppy is None else SHIPPED["pxeflash"].args
-    args = grammar.kernel_args(args)
+    args = grammar.kernel_args(args, of_boot=True)
     # Files are copied aside before the database is locked, and put in place as the last thing before the commit.
     with BootFiles(session.config.frontend.tftpboot, name, node_name, copies=not session.dry_run) as files:
         wanted = BootAction(

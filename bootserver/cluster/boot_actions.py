@@ -50,7 +50,7 @@ def check(action: BootAction) -> BootAction:
         action.name,
         None if action.kernel is None else grammar.boot_file(action.kernel),
         tuple(grammar.boot_file(each) for each in action.initrds),
-        grammar.kernel_args(action.args),
+        grammar.kernel_args(action.args, of_boot=True),
         action.local_disk,
         None if action.floppy is None else grammar.boot_path(action.floppy),
     )

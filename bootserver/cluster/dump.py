@@ -323,7 +323,7 @@ def _read_distribution(document: Document, words: _Line, line: int) -> None:
     (name,) = words.take_names(1, "distribution NAME kernel=...")
     row = DistributionRow(
         0, grammar.action_name(name), grammar.boot_file(words.one("kernel")),
-        tuple(map(grammar.boot_file, words.many("initrd"))), grammar.kernel_args(words.maybe("args") or ""),
+        tuple(map(grammar.boot_file, words.many("initrd"))), grammar.kernel_args(words.maybe("args") or "", of_boot=True),
     )  # fmt: skip
     _put(document.distributions, name, (row, line))
 

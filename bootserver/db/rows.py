@@ -126,13 +126,30 @@ class BootActionRow(Row):
 
 @dataclass(frozen=True, slots=True)
 class DistributionRow(Row):
-    """An install tree for a distribution's own installer."""
+    """An install tree for a distribution's own installer.
+
+    :ivar kind: of what its installer is told by, and so the name of the template that says it: ``kickstart``, ``preseed``,
+        ``autoinstall``, ``autoyast``, or one of a site's own.
+    :ivar family: as os-release(5) calls it: ``rhel``, ``fedora``, ``debian``, ``ubuntu``, ``suse``.
+    :ivar title: as people call it, such as ``Rocky Linux 9.4``.
+    :ivar version: as its installer's syntax goes by, such as ``9.4``, ``12`` or ``24.04``; empty where it is not known.
+    :ivar architecture: as the kernel calls it, such as ``x86_64``; empty where it is not known.
+    :ivar tree: the folder that is served below ``distro/NAME/``; empty where the packages come from elsewhere.
+    :ivar kernel: below ``tftpboot``, or a URL. :ivar initrds: likewise.
+    :ivar args: of the kernel; ``@frontend@`` and ``@ticket@`` in them are what :mod:`bootserver.cluster.boot` puts there.
+    """
 
     table: ClassVar[str] = "distribution"
     name: str
     kernel: str
     initrds: tuple[str, ...]
     args: str
+    kind: str = ""
+    family: str = ""
+    title: str = ""
+    version: str = ""
+    architecture: str = ""
+    tree: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +176,7 @@ class InstallRow(Row):
     :ivar nonces: of the boot tickets that were exchanged, separated by spaces: one for each try.
     :ivar phase: the last one reported.
     :ivar image: what it copies, settled when its ticket is exchanged; None where it copies none.
+    :ivar distribution: likewise, whose installer does it.
     """
 
     table: ClassVar[str] = "install"
@@ -170,6 +188,7 @@ class InstallRow(Row):
     parked: str | None
     armed: str
     image: str | None = None
+    distribution: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

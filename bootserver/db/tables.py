@@ -104,6 +104,12 @@ Table(
     Column("kernel", Text, nullable=False),
     Column("initrds", Text, nullable=False),
     Column("args", Text, nullable=False),
+    Column("kind", Text, nullable=False, server_default=""),
+    Column("family", Text, nullable=False, server_default=""),
+    Column("title", Text, nullable=False, server_default=""),
+    Column("version", Text, nullable=False, server_default=""),
+    Column("architecture", Text, nullable=False, server_default=""),
+    Column("tree", Text, nullable=False, server_default=""),
 )
 Table("image", cluster, _id(), Column("name", Text, nullable=False, unique=True))
 Table(
@@ -118,6 +124,7 @@ Table(
     Column("parked", Text),
     Column("armed", Text, nullable=False),
     Column("image", Text),
+    Column("distribution", Text),
 )
 Table(
     "secret",

@@ -73,11 +73,15 @@ def device_name(text: str) -> str:
     return text
 
 
-def kernel_args(text: str) -> str:
-    """A kernel's arguments: words separated by single spaces, none of which any boot loader would interpret."""
+def kernel_args(text: str, *, of_boot: bool = False) -> str:
+    """A kernel's arguments: words separated by single spaces, none of which any boot loader would interpret.
+
+    :param of_boot: they go into boot menus only, where a semicolon inside a word is none's (``ds=nocloud;s=http://...``); an
+        installed system's would be split by the menu that ``grub-mkconfig`` makes.
+    """
     words = text.split()
     for word in words:
-        if not _ARGUMENT.fullmatch(word):
+        if not _ARGUMENT.fullmatch(word.replace(";", "") if of_boot and word[0] != ";" else word):
             raise UsageError(
                 f"kernel argument {word!r} can't be written for every boot loader: no quotes, backslashes, $ ` {{ }} ; & | < > #"
             )

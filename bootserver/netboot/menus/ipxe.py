@@ -14,8 +14,8 @@ from bootserver.values.firmware import Firmware
 
 LOADER = "iPXE"
 
-# Printable ASCII without " # $ & ' ; < > \ ` { | }
-_ARGUMENT = re.compile(r"[!%()*+,./0-9:=?@A-Z\[\]^_a-z~-]+")
+# Printable ASCII without " # $ & ' < > \ ` { | }; a semicolon only inside a word, where it separates nothing.
+_ARGUMENT = re.compile(r"(?!;)[!%()*+,./0-9:;=?@A-Z\[\]^_a-z~-]+")
 
 
 _ARCHITECTURE = {Firmware.UEFI_IA32: "ia32", Firmware.UEFI_ARM64: "aa64"}
