@@ -49,8 +49,8 @@ def _between(low: float, high: float) -> Callable[[float], object]:
     return check
 
 
-def _absolute(path: Path) -> None:
-    if not path.is_absolute():
+def _absolute(path: Path | None) -> None:
+    if path is not None and not path.is_absolute():
         raise ValueError(f"must be an absolute path, not {str(path)!r}")
 
 
@@ -140,6 +140,10 @@ class Http:
     :ivar public_port: the port in URLs that nodes are given, where a proxy is in front; 0: the same as `port`.
     :ivar behind_nginx: nginx serves files and says so on a socket, and X-Real-IP is believed of a proxy on loopback.
     :ivar nginx_group: who nginx' workers are.
+    :ivar tls_port: where the same is answered by HTTPS; 0: nowhere.
+    :ivar tls_certificate: PEM, with its chain. :ivar tls_key: PEM; readable for the service's user, and for no others.
+    :ivar tls_installers: distributions' installers are told https URLs: they must trust the certificate, for the name or address
+        by which they reach the frontend.
     """
 
     port: int = _setting(80, _port)
@@ -149,6 +153,10 @@ class Http:
     boot_files: bool = True
     behind_nginx: bool = False
     nginx_group: str = "www-data"
+    tls_port: int = _setting(0, _between(0, 65535))
+    tls_certificate: Path | None = _setting(None, _absolute)
+    tls_key: Path | None = _setting(None, _absolute)
+    tls_installers: bool = False
 
     @property
     def seen_port(self) -> int:
@@ -179,10 +187,19 @@ class Database:
 class Install:
     """:ivar ticket_seconds: how long a boot ticket may be exchanged after the menu that held it.
     :ivar attempts: an install that did not end after so many tries is parked.
+    :ivar stuck_minutes: one of which nothing was heard for so long is shown as stuck. Distributions' own installers say nothing
+        while they unpack packages.
+    :ivar kickstarts: made at once by a web worker; who asks meanwhile is told to come again (503, Retry-After).
     """
 
     ticket_seconds: int = _setting(1800, _between(60, 86400))
     attempts: int = _setting(3, _between(1, 100))
+    stuck_minutes: int = _setting(30, _between(1, 1440))
+    kickstarts: int = _setting(32, _between(1, 1000))
+
+    @property
+    def stuck_seconds(self) -> float:
+        return self.stuck_minutes * 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +254,11 @@ def parse(text: str, path: Path) -> Config:
             raise ConfigError(f"{path}:{_line(text, '', name)}: {name} is a section: write [{name}]")
         sections[name] = _section(section, name, table, text, path)
     config = Config(**sections)
+    if config.http.tls_port and not (config.http.tls_certificate and config.http.tls_key):
+        line = _line(text, "http", "tls_port")
+        raise ConfigError(f"{path}:{line}: http.tls_port wants http.tls_certificate and http.tls_key, two files in PEM form")
+    if config.http.tls_installers and not config.http.tls_port:
+        raise ConfigError(f"{path}:{_line(text, 'http', 'tls_installers')}: http.tls_installers wants an http.tls_port")
     if config.network.address not in config.network.subnet:
         line = _line(text, "network", "address")
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def _settled(reader: Reader, known: Sequence[status.Facts]) -> list[dict[str, An
 def _stories(session: Session, known: Sequence[status.Facts]) -> list[dict[str, Any]]:
     """What the nodes did: state, leases, last events; nothing of it where the journal is away."""
     try:
-        newest = status.newest_events(session.databases.journal, [each.node for each in known])
+        heard = status.heard(session.databases.journal, known)
         with session.databases.journal.read() as connection:
             leases = journal.leases(connection)
             last = {
@@ -91,7 +92,13 @@ def _stories(session: Session, known: Sequence[status.Facts]) -> list[dict[str, 
         return [{"state": None, "detail": None, "leases": [], "events": []} for _ in known]
     stories = []
     for each in known:
-        state = status.status(each.node, each.install, newest.get(each.node.name))
+        state = status.status(
+            each.node,
+            each.install,
+            heard.get(each.node.name),
+            now=time.time(),
+            stuck_seconds=session.config.install.stuck_seconds,
+        )
         stories.append(
             {
                 "state": state.state.value,

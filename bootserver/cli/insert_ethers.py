@@ -232,7 +232,7 @@ def _marks(session: Session, names: list[str]) -> dict[str, Event]:
     if not names:
         return {}
     with session.databases.journal.read() as connection:
-        kinds = (Kind.KICKSTART_SENT, Kind.SCRIPT_SENT, Kind.DENIED)
+        kinds = (Kind.KICKSTART_SENT, Kind.SCRIPT_SENT, Kind.DENIED, Kind.UNANSWERED)
         return {name: entry.event for name, entry in journal.latest(connection, kinds, names).items()}
 
 

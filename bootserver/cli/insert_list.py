@@ -24,7 +24,7 @@ def mark(event: Event | None) -> str:
     """``( )`` waiting, ``(*)`` its install was sent, ``(403)`` the HTTP status with which it was refused."""
     if event is None:
         return "( )"
-    return f"({event.detail.get('status', 403)})" if event.kind is Kind.DENIED else "(*)"
+    return f"({event.detail.get('status', 403)})" if event.kind in (Kind.DENIED, Kind.UNANSWERED) else "(*)"
 
 
 class InsertList:

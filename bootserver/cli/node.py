@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from bootserver.values.mac import MacAddress
 
 if TYPE_CHECKING:
     from bootserver.cluster.change import Change
-    from bootserver.cluster.events import Event
     from bootserver.cluster.nodes import Position
+    from bootserver.cluster.status import Facts, Heard
     from bootserver.db.rows import InterfaceRow, NodeRow
 
 LIST = ("NODE", "APPLIANCE", "RACK", "RANK", "CPUS", "MAC", "IP", "ACTION", "STATE")
@@ -41,7 +42,8 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
     """List nodes, and what they are doing.
 
     STATE: new, discovered, armed (the next boot installs), waiting (it should install and can't: `bootserver why`),
-    installing, failed, parked (stopped by an alarm), installed, up. MAC and IP are those of the first interface.
+    installing, stuck (silent for long), failed, parked (stopped by an alarm), installed, up. MAC and IP are those of the
+    first interface.
 
     \b
     bootserver node list
@@ -52,11 +54,16 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
 
     with session.read() as reader:
         found = status.facts(reader, selection.select(reader, nodes))
-    newest = _newest_events(session, [each.node for each in found])
+    heard = _heard(session, found)
+    now, stuck_seconds = time.time(), session.config.install.stuck_seconds
     rows = []
     for each in found:
         nic = each.interfaces[0] if each.interfaces else None
-        state = str(status.status(each.node, each.install, newest.get(each.node.name))) if newest is not None else "?"
+        state = "?"
+        if heard is not None:
+            state = str(
+                status.status(each.node, each.install, heard.get(each.node.name), now=now, stuck_seconds=stuck_seconds)
+            )
         rows.append(
             (
                 each.node.name,
@@ -73,13 +80,13 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
     show(LIST, rows, format_)
 
 
-def _newest_events(session: Session, nodes: list[NodeRow]) -> dict[str, Event] | None:
+def _heard(session: Session, known: list[Facts]) -> dict[str, Heard] | None:
     """The events that states are read off, or None where the journal is away: the list is shown all the same."""
     from bootserver.cluster import status
     from bootserver.db.connection import DatabaseError
 
     try:
-        return status.newest_events(session.databases.journal, nodes)
+        return status.heard(session.databases.journal, known)
     except DatabaseError as error:
         session.warn(f"no states: {error}")
         return None

@@ -38,6 +38,7 @@ class BootAction:
 
 INSTALLER_KERNEL = "installer/vmlinuz"
 INSTALLER_RAMDISK = "installer/initrd.img"
+HEADLESS = "bootserver.headless"
 
 # The actions that Rocks ships (`rocks list host pxeaction`), resolved to our own kernels. An install has no kernel of its
 # own here: cluster/installs.py finds the one that the node's attributes ask for when it is armed.
@@ -46,7 +47,7 @@ SHIPPED: dict[str, BootAction] = {
     for action in (
         BootAction("os", local_disk=True, shipped=True),
         BootAction("install", shipped=True),
-        BootAction("install headless", args="bootserver.headless", shipped=True),
+        BootAction("install headless", args=HEADLESS, shipped=True),
         BootAction("rescue", kernel=INSTALLER_KERNEL, initrds=(INSTALLER_RAMDISK,), args="bootserver.rescue", shipped=True),
         BootAction("memtest", kernel="memtest86+x64.bin", efi="memtest86+x64.efi", shipped=True),
         BootAction("pxeflash", floppy="pxeflash.img", args="bigraw keeppxe", shipped=True),

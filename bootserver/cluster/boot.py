@@ -1,4 +1,9 @@
-"""The one decision of the product: what does this machine boot now?"""
+"""The one decision of the product: what does this machine boot now?
+
+An action's or a distribution's arguments may name what is only known now: ``@frontend@`` is where the node reaches the frontend
+(``http://10.1.1.1/``), ``@ticket@`` the boot ticket of its install. So an installer of any kind finds what it is told
+(``inst.ks=@frontend@node/kickstart/@ticket@``).
+"""
 
 from __future__ import annotations
 
@@ -10,15 +15,23 @@ from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, Local
 from bootserver.cluster.view import InstallView, NodeView
 from bootserver.values.firmware import Firmware
 
+FRONTEND, TICKET = "@frontend@", "@ticket@"
+
 
 def boot_plan(
-    node: NodeView | None, firmware: Firmware, *, frontend_url: Callable[[NodeView], str], ticket: Callable[[InstallView], str]
+    node: NodeView | None,
+    firmware: Firmware,
+    *,
+    frontend_url: Callable[[NodeView], str],
+    ticket: Callable[[InstallView], str],
+    installer_url: Callable[[NodeView], str] | None = None,
 ) -> Plan:
     """What a machine boots.
 
     :param node: who it is, or None for a machine that the cluster does not know.
     :param frontend_url: where the node reaches the frontend, such as ``http://10.1.1.1/``.
     :param ticket: makes a boot ticket of an armed install.
+    :param installer_url: the same as `frontend_url`, where ``@frontend@`` is to be another way there (HTTPS).
     """
     if node is None:
         return Wait("the cluster does not know this machine; run `bootserver insert-ethers` on the frontend")
@@ -27,7 +40,7 @@ def boot_plan(
     if action.local_disk:
         return LocalDisk(f"{because}, local disk")
     if action.installs:
-        return _install(node, because, frontend_url(node), ticket)
+        return _install(node, because, frontend_url(node), (installer_url or frontend_url)(node), ticket)
     if action.floppy is not None:
         if firmware.is_uefi:
             return Wait(f"{because} boots a floppy image, which needs BIOS firmware; this machine has UEFI")
@@ -36,11 +49,11 @@ def boot_plan(
         return EfiApplication(action.efi, because)
     if action.kernel is None:
         return Wait(f"{because} says nothing to boot")
-    words = [*_args(node, action), f"bootserver={frontend_url(node)}"]
-    return LinuxBoot(action.kernel, action.initrds, " ".join(words), because)
+    args = _with_facts(_args(node, action), frontend_url(node), (installer_url or frontend_url)(node), None)
+    return LinuxBoot(action.kernel, action.initrds, args, because)
 
 
-def _install(node: NodeView, because: str, url: str, ticket: Callable[[InstallView], str]) -> Plan:
+def _install(node: NodeView, because: str, url: str, installer_url: str, ticket: Callable[[InstallView], str]) -> Plan:
     action, install = node.action, node.install
     if install is None:
         return Wait(f"{because} is not armed: {node.unresolved or f'bootserver pxe set {node.name} {action.name}'}")
@@ -48,21 +61,29 @@ def _install(node: NodeView, because: str, url: str, ticket: Callable[[InstallVi
         return Wait(f"{because} is parked: {install.parked}")
     if action.kernel is None:
         return Wait(f"{because}: {node.unresolved}")
-    words = [*_args(node, action), f"bootserver={url}", f"bootserver.ticket={ticket(install)}"]
-    return LinuxBoot(action.kernel, action.initrds, " ".join(words), because, has_ticket=True)
+    args = _with_facts(_args(node, action), url, installer_url, ticket(install))
+    return LinuxBoot(action.kernel, action.initrds, args, because, has_ticket=True)
+
+
+def _with_facts(words: list[str], url: str, installer_url: str, ticket: str | None) -> str:
+    """The command line. One that names neither fact itself is told them as our installer reads them."""
+    args = " ".join(words)
+    if not any(name in args for name in (FRONTEND, TICKET)):
+        args = " ".join([*words, f"bootserver={url}", *([] if ticket is None else [f"bootserver.ticket={ticket}"])])
+    return args.replace(FRONTEND, installer_url).replace(TICKET, ticket or "")
 
 
 def _args(node: NodeView, action: BootAction) -> list[str]:
-    """The action's own; our installer is also told what the node's attributes say of its console, and of failures."""
+    """The action's own. Installers write to the console that the node's bootflags name; ours is also told of failures."""
     words = action.args.split()
+    if (action.installs or action.kernel == INSTALLER_KERNEL) and not any(word.startswith("console=") for word in words):
+        flags = node.attributes.get(attributes.BOOTFLAGS, "").split()
+        words += [word for word in flags if word.startswith("console=")]
     if action.kernel != INSTALLER_KERNEL:
         return words
     if "quiet" not in words:
         # A kernel that tells all on a serial line (115,200 baud) takes seconds longer; warnings are told all the same.
         words.insert(0, "quiet")
-    if not any(word.startswith("console=") for word in words):
-        flags = node.attributes.get(attributes.BOOTFLAGS, "").split()
-        words += [word for word in flags if word.startswith("console=")]
     if (on_failure := attributes.choice(node.attributes, "on_failure")) != "reboot":
         words.append(f"bootserver.on_failure={on_failure}")
     return words

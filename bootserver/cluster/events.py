@@ -38,6 +38,7 @@ class Kind(enum.Enum):
     FILE_SENT = "file sent"
     NOT_SENT = "not sent"  # a transfer that failed half way
     DENIED = "denied"  # 403: not from this machine, or not now
+    UNANSWERED = "unanswered"  # what it asked for can't be made, or not now; the detail has the HTTP status and why
     # an installation
     ARMED = "armed"
     EXCHANGED = "exchanged"  # a ticket for a session

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bootserver.cluster import attributes, boot_actions, host_keys, tickets
-from bootserver.cluster.actions import INSTALLER_KERNEL, INSTALLER_RAMDISK, BootAction
+from bootserver.cluster.actions import HEADLESS, INSTALLER_KERNEL, INSTALLER_RAMDISK, BootAction
 from bootserver.cluster.change import Change, Reader, timestamp
 from bootserver.cluster.events import Detail, Event, Kind
 from bootserver.db.rows import DistributionRow, ImageRow, InstallRow, InstallState, NodeRow, SecretRow
@@ -60,11 +60,19 @@ def resolve(action: BootAction, node_attributes: Mapping[str, str], sources: Sou
     if distribution:
         tree = sources.distributions.get(distribution)
         if tree is None:
-            raise Refused(f"there is no distribution {distribution!r}")
-        return BootAction(action.name, tree.kernel, tree.initrds, f"{tree.args} {action.args}".strip())
+            raise Refused(f"there is no distribution {distribution!r}: `bootserver distro list` shows those that there are")
+        return BootAction(action.name, tree.kernel, tree.initrds, f"{tree.args} {_in_its_words(action.args, tree.kind)}".strip())
     raise Refused(
         "it has neither an image nor a distribution: `bootserver attr set image NAME` or `bootserver attr set distribution NAME`"
     )
+
+
+def _in_its_words(args: str, kind: str) -> str:
+    """What Rocks' ``install headless`` asks of our installer, as the distribution's calls it."""
+    return " ".join(_HEADLESS.get(kind, word) if word == HEADLESS else word for word in args.split())
+
+
+_HEADLESS = {"kickstart": "inst.text", "preseed": "DEBIAN_FRONTEND=text", "autoyast": "textmode=1"}
 
 
 def missing_files(action: BootAction, tftpboot: Path) -> list[str]:
@@ -144,21 +152,40 @@ class Denial:
     why: str
 
 
-def exchange(change: Change, node: NodeRow, ticket: str, now: float, *, seconds: int, attempts: int) -> Secret | Denial:
-    """A boot ticket for a session token. The second exchange of the same ticket is an alarm and parks the install.
+def ticketed(reader: Reader, node: NodeRow, ticket: str, now: float, *, seconds: int) -> tuple[InstallRow, str] | Denial:
+    """The install that a boot ticket is good for, and the ticket's nonce. Nothing is used up.
 
     :param seconds: how long a ticket is good.
-    :param attempts: after so many tries that did not end the install is parked.
     """
-    install = change.one(InstallRow, "node_id = :node", node=node.id)
+    install = reader.one(InstallRow, "node_id = :node", node=node.id)
     if install is None or install.id != tickets.install_of(ticket):
         return Denial("no install of this ticket is armed")
     if install.state is InstallState.PARKED:
         return Denial(f"the install is parked: {install.parked}")
     try:
-        nonce = tickets.check(ticket, _secret(change, f"install/{install.id}/boot"), now, seconds)
+        return install, tickets.check(ticket, _secret(reader, f"install/{install.id}/boot"), now, seconds)
     except Refused as error:
         return Denial(str(error))
+
+
+def new_session(install: InstallRow) -> Secret:
+    """A token for :func:`exchange`."""
+    return Secret(f"{install.id}.{secrets.token_hex(32)}")
+
+
+def exchange(
+    change: Change, node: NodeRow, ticket: str, now: float, *, seconds: int, attempts: int, token: Secret | None = None
+) -> Secret | Denial:
+    """A boot ticket for a session token. The second exchange of the same ticket is an alarm and parks the install.
+
+    :param seconds: how long a ticket is good.
+    :param attempts: after so many tries that did not end the install is parked.
+    :param token: the one to give, where a file that holds it was made before; None: a new one.
+    """
+    found = ticketed(change, node, ticket, now, seconds=seconds)
+    if isinstance(found, Denial):
+        return found
+    install, nonce = found
     used = install.nonces.split()
     if nonce in used:
         why = "its boot ticket was exchanged a second time: somebody else may have read it"
@@ -169,14 +196,21 @@ def exchange(change: Change, node: NodeRow, ticket: str, now: float, *, seconds:
         why = f"{len(used)} installs in a row did not end"
         park(change, node, install, why)
         return Denial(f"the install is parked: {why}")
-    token = f"{install.id}.{secrets.token_hex(32)}"
-    for name, value in (("session", tickets.digest(token)), ("rsync", secrets.token_hex(32))):
+    token = token or new_session(install)
+    for name, value in (("session", tickets.digest(token.reveal())), ("rsync", secrets.token_hex(32))):
         _forget(change, f"install/{install.id}/{name}")
         change.insert(SecretRow(0, f"install/{install.id}/{name}", value))
-    image = attributes.effective(change, node).get("image") or None
-    change.update(install, state=InstallState.RUNNING, nonces=" ".join([*used, nonce]), phase=None, image=image)
+    wanted = attributes.effective(change, node)
+    change.update(
+        install,
+        state=InstallState.RUNNING,
+        nonces=" ".join([*used, nonce]),
+        phase=None,
+        image=wanted.get("image") or None,
+        distribution=wanted.get("distribution") or None,
+    )
     change.report(Event(Kind.EXCHANGED, now, node.name, detail={"boot": len(used) + 1}))
-    return Secret(token)
+    return token
 
 
 def session(reader: Reader, node: NodeRow, token: str) -> InstallRow | Denial:

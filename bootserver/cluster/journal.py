@@ -101,10 +101,10 @@ def newest_number(connection: Connection) -> int:
     return number
 
 
-def latest(connection: Connection, kinds: Sequence[Kind], nodes: Sequence[str] | None = None) -> dict[str, Entry]:
-    """The newest event of these kinds for each node that has one."""
+def latest(connection: Connection, kinds: Sequence[Kind] | None, nodes: Sequence[str] | None = None) -> dict[str, Entry]:
+    """The newest event of these kinds (None: of any) for each node that has one."""
     parameters: dict[str, Any] = {}
-    wanted = f"kind IN ({_marks('k', [kind.value for kind in kinds], parameters)})"
+    wanted = "1 = 1" if kinds is None else f"kind IN ({_marks('k', [kind.value for kind in kinds], parameters)})"
     if nodes is not None:
         names = f"SELECT DISTINCT node FROM event WHERE node IN ({_marks('n', nodes, parameters)})"
         with_names = f"WITH name (node) AS ({names})"

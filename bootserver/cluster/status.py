@@ -41,6 +41,7 @@ class State(enum.Enum):
     ARMED = "armed"  # its next boot installs
     WAITING = "waiting"  # it should install, and can't; `bootserver why` says what is missing
     INSTALLING = "installing"
+    STUCK = "stuck"  # its install began, and nothing was heard of it for long
     FAILED = "failed"
     PARKED = "parked"  # its install was stopped by an alarm
     INSTALLED = "installed"
@@ -55,15 +56,28 @@ class Status:
     detail: str = ""
 
     def __str__(self) -> str:
-        shown = self.detail if self.state is State.INSTALLING else ""
+        shown = self.detail if self.state in (State.INSTALLING, State.STUCK) else ""
         return f"{self.state.value} ({shown})" if shown else self.state.value
 
 
-def status(node: NodeRow, install: InstallRow | None, newest: Event | None) -> Status:
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was heard of a node.
+
+    :ivar newest: the newest event of KINDS. :ivar last: the newest of any kind, of a node with an install.
+    """
+
+    newest: Event | None = None
+    last: Event | None = None
+
+
+def status(node: NodeRow, install: InstallRow | None, heard: Heard | None, *, now: float, stuck_seconds: float) -> Status:
     """A node's state.
 
-    :param newest: its newest event of KINDS; one from before the node was added is that of an older one of its name.
+    :param heard: events from before the node was added are those of an older one of its name.
+    :param now: seconds since the epoch. :param stuck_seconds: an install of which nothing was heard for so long is stuck.
     """
+    newest = None if heard is None else heard.newest
     if newest is not None and _told(newest) < node.created:
         newest = None
     kind = None if newest is None else newest.kind
@@ -71,14 +85,25 @@ def status(node: NodeRow, install: InstallRow | None, newest: Event | None) -> S
     if install is not None:
         if install.state is InstallState.PARKED:
             return Status(State.PARKED, install.parked or "")
-        if install.state is InstallState.ARMED:
-            return Status(State.ARMED)
-        if kind is Kind.FAILED:
+        running = install.state is InstallState.RUNNING
+        if running and kind is Kind.FAILED:
             return Status(State.FAILED, why)
-        return Status(State.INSTALLING, _phase(install, newest))
+        where = _phase(install, newest) if running else ""
+        if stuck := _stuck(None if heard is None else heard.last, where, now, stuck_seconds):
+            return Status(State.STUCK, stuck)
+        return Status(State.INSTALLING, where) if running else Status(State.ARMED)
     if node.action is not None and BootAction(node.action).installs:
         return Status(State.WAITING, why if kind is Kind.FAILED else "its install is not armed")
     return Status(_BY_EVENT[kind], why)
+
+
+def _stuck(last: Event | None, where: str, now: float, stuck_seconds: float) -> str:
+    """Where an install hangs; empty for one that goes on, and for a node that was not powered on since it was armed."""
+    if last is None or last.kind is Kind.ARMED or now - last.at < stuck_seconds:
+        return ""
+    path = last.detail.get("path")
+    what = f"{last.kind.value} {path}" if path and not where else where or last.kind.value
+    return f"{what}, silent for {(now - last.at) / 60:.0f} min"
 
 
 def _told(event: Event) -> str:
@@ -106,11 +131,22 @@ def _phase(install: InstallRow, newest: Event | None) -> str:
     return install.phase if percent is None else f"{install.phase} {percent:.0f}%"
 
 
-def newest_events(database: Database, nodes: Sequence[NodeRow]) -> dict[str, Event]:
-    """The event that each node's state is read off. :raises DatabaseError: the journal can't be read now."""
-    names = [node.name for node in nodes] if len(nodes) <= FEW else None
+def heard(database: Database, known: Sequence[Facts]) -> dict[str, Heard]:
+    """What was heard of nodes, as far as their states are read off it. :raises DatabaseError: the journal can't be read now."""
     with database.read() as connection:
-        return {name: entry.event for name, entry in journal.latest(connection, KINDS, names).items()}
+        newest = journal.latest(connection, KINDS, _names(known))
+        last = journal.latest(connection, None, _names([each for each in known if each.install is not None]))
+    nothing = None
+    return {
+        name: Heard(
+            entry.event if (entry := newest.get(name)) else nothing, entry.event if (entry := last.get(name)) else nothing
+        )
+        for name in (each.node.name for each in known)
+    }
+
+
+def _names(known: Sequence[Facts]) -> list[str] | None:
+    return [each.node.name for each in known] if len(known) <= FEW else None
 
 
 def of_nodes(reader: Reader, kind: type[R], nodes: Sequence[NodeRow]) -> dict[int, list[R]]:
@@ -220,6 +256,11 @@ def plan(
 def frontend_url(address: IPv4Address, port: int) -> str:
     """Where nodes reach the frontend, as their menus say it."""
     return f"http://{address}{'' if port == 80 else f':{port}'}/"
+
+
+def secure_url(address: IPv4Address, port: int) -> str:
+    """The same by HTTPS."""
+    return f"https://{address}{'' if port == 443 else f':{port}'}/"
 
 
 # -- attributes, and where they come from ------------------------------------------------------------------------

@@ -52,10 +52,9 @@ def system_files(own: Own, target: Target) -> list[Entry]:
         Entry.text("etc/machine-id", f"{own.machine_id.hex}\n", 0o444),
         *network_files(node, target),
         *grub_files(own, target),
-        *_reporter(own, target),
+        *reporter(own.frontend_url, own.report_up, has_systemd=target.has_systemd),
+        *host_key_files(own.host_keys),
     ]
-    for name, key in own.host_keys.items():
-        entries.append(Entry.text(f"etc/ssh/{name}", key.reveal(), 0o644 if name.endswith(".pub") else 0o600))
     if target.is_selinux:
         entries.append(Entry.text(".autorelabel", ""))  # the first boot labels what a copy over the network did not
     return entries
@@ -150,13 +149,25 @@ WantedBy=multi-user.target
 """
 
 
-def _reporter(own: Own, target: Target) -> Iterator[Entry]:
+def reporter(frontend_url: str, report_up: str, *, has_systemd: bool = True) -> Iterator[Entry]:
+    """What tells the frontend at each start that the node is at work.
+
+    :param report_up: the program that does it.
+    """
     yield Entry("etc/bootserver", 0o755, folder=True)
-    yield Entry.text("etc/bootserver/url", f"{own.frontend_url}\n")
-    yield Entry.text("usr/lib/bootserver/report-up", own.report_up, 0o755)
-    if target.has_systemd:
+    yield Entry.text("etc/bootserver/url", f"{frontend_url}\n")
+    yield Entry.text("usr/lib/bootserver/report-up", report_up, 0o755)
+    if has_systemd:
         unit = "bootserver-up.service"
         yield Entry.text(f"etc/systemd/system/{unit}", _UNIT)
         yield Entry(f"etc/systemd/system/multi-user.target.wants/{unit}", link=f"/etc/systemd/system/{unit}")
     else:
         yield Entry.text("etc/rc.local", "#!/bin/sh\n/usr/lib/bootserver/report-up &\n", 0o755)
+
+
+def host_key_files(host_keys: Mapping[str, Secret]) -> list[Entry]:
+    """A node's SSH host keys, as sshd wants them. :param host_keys: file name: content."""
+    return [
+        Entry.text(f"etc/ssh/{name}", key.reveal(), 0o644 if name.endswith(".pub") else 0o600)
+        for name, key in host_keys.items()
+    ]

@@ -26,11 +26,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 
 from bootserver import data
-from bootserver.cluster import tickets
+from bootserver.cluster import status, tickets
 from bootserver.cluster.boot import boot_plan
 from bootserver.cluster.discovery import Machine
 from bootserver.cluster.events import Event, Kind
@@ -74,6 +75,7 @@ class Sockets:
     :ivar gate: the rsync part's question, and who answers it.
     :ivar tftp: those of each worker.
     :ivar nginx: where nginx tells what it sent; None where there is none in front.
+    :ivar https: None where nothing is answered by HTTPS.
     """
 
     pipe: tuple[int, int]
@@ -84,6 +86,7 @@ class Sockets:
     dhcp: Sequence[Link]
     advertisers: Sequence[Advertiser]
     nginx: socket.socket | None = None
+    https: socket.socket | None = None
 
 
 def make_parts(config: Config, sockets: Sockets) -> list[Part]:
@@ -93,6 +96,8 @@ def make_parts(config: Config, sockets: Sockets) -> list[Part]:
         parts.append(Part("dhcp", partial(_dhcp, config, sockets)))
     parts += [Part(f"tftp-{number}", partial(_tftp, config, sockets, each)) for number, each in enumerate(sockets.tftp)]
     parts.append(Part("web", partial(_web, config, sockets)))
+    if sockets.https is not None:
+        parts.append(Part("web-tls", partial(_web, config, sockets, tls=True)))
     parts.append(Part("rsync-gate", partial(_rsync_gate, config, sockets)))
     parts.append(Part("rsync", partial(_rsync, config, sockets), as_root=True))
     return parts
@@ -117,17 +122,20 @@ class _Core:
 
 
 def _plan(config: Config) -> Callable[[NodeView | None, Firmware], Plan]:
-    port = "" if config.http.seen_port == 80 else f":{config.http.seen_port}"
+    def address(node: NodeView) -> IPv4Address:
+        return node.interfaces[0].network.frontend if node.interfaces else config.network.address
 
     def frontend_url(node: NodeView) -> str:
-        address = node.interfaces[0].network.frontend if node.interfaces else config.network.address
-        return f"http://{address}{port}/"
+        return status.frontend_url(address(node), config.http.seen_port)
+
+    def installer_url(node: NodeView) -> str:
+        return status.secure_url(address(node), config.http.tls_port) if config.http.tls_installers else frontend_url(node)
 
     def ticket(install: InstallView) -> str:
         return tickets.make(install.id, install.secret, time.time())
 
     def plan(node: NodeView | None, firmware: Firmware) -> Plan:
-        return boot_plan(node, firmware, frontend_url=frontend_url, ticket=ticket)
+        return boot_plan(node, firmware, frontend_url=frontend_url, installer_url=installer_url, ticket=ticket)
 
     return plan
 
@@ -281,7 +289,7 @@ def _report_transfer(reporter: PipeReporter, end: TransferEnd) -> None:
     reporter.report(Event(kind, time.time(), content.node, content.mac, detail))
 
 
-def _web(config: Config, sockets: Sockets, ready: Ready) -> None:
+def _web(config: Config, sockets: Sockets, ready: Ready, *, tls: bool = False) -> None:
     # Imported in this process alone: the others need neither Flask nor gunicorn.
     from bootserver.service.web_server import WebServer
     from bootserver.web.app import create_app
@@ -304,7 +312,13 @@ def _web(config: Config, sockets: Sockets, ready: Ready) -> None:
             )
         )
 
-    WebServer(application, sockets.http.fileno(), config.http.workers, config.http.threads, ready).run()
+    http = config.http
+    if not tls:
+        WebServer(application, sockets.http.fileno(), http.workers, http.threads, ready).run()
+    else:
+        assert sockets.https is not None and http.tls_certificate is not None and http.tls_key is not None
+        files = (http.tls_certificate, http.tls_key)
+        WebServer(application, sockets.https.fileno(), http.workers, http.threads, ready, files).run()
 
 
 def _rsync_gate(config: Config, sockets: Sockets, ready: Ready) -> None:

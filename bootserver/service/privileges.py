@@ -95,7 +95,21 @@ def check_reach(who: pwd.struct_passwd | None, state: Path) -> None:
     if who is None:
         return
     for folder in (state, *state.parents):
-        status = folder.stat()
-        bit = 0o100 if status.st_uid == who.pw_uid else 0o010 if status.st_gid == who.pw_gid else 0o001
-        if not status.st_mode & bit:
+        if not folder.stat().st_mode & _bit(who, folder, 0o1):
             raise Unavailable(f"user {who.pw_name} can't enter {folder}: `chmod a+x {folder}`, or set frontend.state")
+
+
+def check_readable(who: pwd.struct_passwd | None, file: Path) -> None:
+    """The same for one file. :raises Unavailable: the service's user can't read it, or can't get to it."""
+    if who is None:
+        return
+    for path, need in ((file, 0o4), *((folder, 0o1) for folder in file.parents)):
+        if not path.stat().st_mode & _bit(who, path, need):
+            mend = f"chgrp {who.pw_name} {path}; chmod g+{'r' if need == 0o4 else 'x'} {path}"
+            raise Unavailable(f"user {who.pw_name} can't read {file}: `{mend}`")
+
+
+def _bit(who: pwd.struct_passwd, path: Path, need: int) -> int:
+    """The bit of a path's mode that says whether a user may (path_resolution(7)). :param need: as of others: 4 read, 1 enter."""
+    status = path.stat()
+    return need << 6 if status.st_uid == who.pw_uid else need << 3 if status.st_gid == who.pw_gid else need

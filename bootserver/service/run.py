@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol, TypeVar, cast
@@ -56,6 +57,19 @@ def serve(config: Config) -> int:
 def _check_mode(config: Config) -> None:
     if config.dhcp.mode is DhcpMode.PROXY:
         raise Unavailable(f"dhcp.mode 'proxy' can't be served by this version: set 'server' or 'off' in {config.path}")
+
+
+def _check_tls(config: Config) -> None:
+    """:raises Unavailable: certificate and key are none, or not for the service's user to read."""
+    certificate, key = config.http.tls_certificate, config.http.tls_key
+    assert certificate is not None and key is not None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"http.tls_certificate {certificate} and http.tls_key {key} can't be used: {error}") from error
+    user = privileges.account(config.frontend.user)
+    for file in (certificate, key):
+        privileges.check_readable(user, file)
 
 
 def _allow_many_files() -> None:
@@ -117,7 +131,13 @@ class _Opener:
         nginx = None
         if config.http.behind_nginx:
             nginx = wanted.get("nginx", partial(open_log, config.frontend.run, config.http.nginx_group))
-        return Sockets(self._pipe, http, rsync, gate, tftp, links, advertisers, nginx)
+        https = None
+        if config.http.tls_port:
+            _check_tls(config)
+            https = wanted.get(
+                f"https {config.http.tls_port}", lambda: sockets.tcp(config.http.tls_port, "HTTPS", f"http.tls_port in {where}")
+            )
+        return Sockets(self._pipe, http, rsync, gate, tftp, links, advertisers, nginx, https)
 
 
 class Closable(Protocol):

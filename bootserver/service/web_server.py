@@ -6,6 +6,7 @@ Why gthread with so many threads: a slow download holds a thread, and a thousand
 
 from __future__ import annotations
 
+import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,10 +25,17 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """:param application: makes the WSGI application, in each worker.
     :param listening: the file descriptor of the socket.
     :param ready: called once the first worker answers.
+    :param tls: certificate and key, for HTTPS.
     """
 
     def __init__(
-        self, application: Callable[[], object], listening: int, workers: int, threads: int, ready: Callable[[], None]
+        self,
+        application: Callable[[], object],
+        listening: int,
+        workers: int,
+        threads: int,
+        ready: Callable[[], None],
+        tls: tuple[Path, Path] | None = None,
     ) -> None:
         self._application = application
         self._settings: dict[str, Any] = {
@@ -50,6 +58,8 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "limit_request_fields": 64,
             "limit_request_field_size": 4096,
         }
+        if tls is not None:
+            self._settings |= {"certfile": str(tls[0]), "keyfile": str(tls[1]), "ssl_context": _context}
         super().__init__()
 
     def load_config(self) -> None:
@@ -58,3 +68,9 @@ class WebServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> object:
         return self._application()
+
+
+def _context(_config: object, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2  # what the curl of RHEL 7's installer speaks (RFC 9325)
+    return context

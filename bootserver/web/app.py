@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from bootserver.errors import BootserverError, Unavailable
 from bootserver.web import files, install_api, node_api
+from bootserver.web.asker import shown_path
 from bootserver.web.site import Site, plain
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _our_error(error: BootserverError) -> Response:
-    logger.error("%s %s: %s", request.method, request.path[:200], error)
+    logger.error("%s %s: %s", request.method, shown_path()[:200], error)
     response = plain("503 the database is away, try again", 503) if isinstance(error, Unavailable) else plain(f"400 {error}", 400)
     if response.status_code == 503:
         response.headers["Retry-After"] = "5"
@@ -67,5 +68,5 @@ def _our_error(error: BootserverError) -> Response:
 
 
 def _defect(error: Exception) -> Response:
-    logger.exception("defect in the web application: %s %s", request.method, request.path[:200], exc_info=error)
+    logger.exception("defect in the web application: %s %s", request.method, shown_path()[:200], exc_info=error)
     return plain("500 a defect of the server; its log tells more", 500)

@@ -1,15 +1,20 @@
-"""Who asks the node API, and whether it may: token, source address and state must agree; anything else is 403 and an event."""
+"""Who asks the node API, and whether it may: token, source address and state must agree; anything else is 403 and an event.
+
+And what its routes have in common: reading a document, answering with an archive, saying why something can't be.
+"""
 
 from __future__ import annotations
 
+import json
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from flask import abort, request
+from flask import Response, abort, request, send_file
 
 from bootserver.cluster import installs
 from bootserver.cluster.change import Change, Reader, open_change, open_reader
@@ -17,7 +22,12 @@ from bootserver.cluster.events import Detail, Event, Kind
 from bootserver.cluster.installs import Denial
 from bootserver.cluster.view import InterfaceView, NodeView
 from bootserver.db.rows import InstallRow, NodeRow
+from bootserver.install import entries
+from bootserver.install.entries import Entry
 from bootserver.web.site import Site, client_address, plain
+
+_IN_MEMORY = 4 << 20
+"""Bytes of an archive that is put together; a larger one is on the disk meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,11 @@ class Asker:
 
     def deny(self, why: str) -> NoReturn:
         _deny(self.site, self, why)
+
+    def can_not(self, error: Exception | str, status: int = 409) -> Response:
+        """What it asked for can't be: one line for the person before the machine, and an event."""
+        self.report(Kind.UNANSWERED, {"path": shown_path(), "status": status, "why": str(error)})
+        return plain(f"{status} {error}", status)
 
     def report(self, kind: Kind, detail: Detail) -> None:
         self.site.reporter.report(Event(kind, time.time(), self.node.name, self.interface.mac, detail))
@@ -70,6 +85,41 @@ class Asker:
         return install
 
 
+def shown_path() -> str:
+    """The path that was asked for, as events and logs may have it: without a boot ticket."""
+    ticket = (request.view_args or {}).get("ticket")
+    return request.path.replace(ticket, "****") if ticket else request.path
+
+
+def json_object(limit: int | None) -> dict[str, Any]:
+    """The JSON object that a node sent. 400 for what is none, 413 for what is too long.
+
+    :param limit: bytes that a body may have.
+    """
+    body = request.get_data()
+    if request.content_length is None and len(body) == limit:
+        abort(413)  # a chunked body is cut off there, without a word
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, dict):
+        abort(plain("400 an inventory is a JSON object", 400))
+    return parsed
+
+
+def archive(found: Iterable[tuple[str, Entry]]) -> Response:
+    """Files on their way to a node, as a tar. :raises OSError: one of them can't be read."""
+    file = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  # the response closes it
+    try:
+        entries.write_tar(found, file)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return send_file(file, mimetype="application/x-tar")
+
+
 def token() -> str:
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""
@@ -77,6 +127,6 @@ def token() -> str:
 
 def _deny(site: Site, who: Asker | None, why: str) -> NoReturn:
     name, mac = (None, None) if who is None else (who.node.name, who.interface.mac)
-    detail: Detail = {"path": request.path, "why": why, "status": 403, "from": str(client_address(site))}
+    detail: Detail = {"path": shown_path(), "why": why, "status": 403, "from": str(client_address(site))}
     site.reporter.report(Event(Kind.DENIED, time.time(), name, mac, detail))
     abort(plain(f"403 {why}", 403))

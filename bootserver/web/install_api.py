@@ -2,7 +2,6 @@
 
 ======================  ==========================================================================================
 GET  /node/script       its install script; 409 and why, where it can't be installed so
-GET  /node/kickstart    its kickstart, preseed or autoinstall
 GET  /node/scripts      tar: the site's pre-install and post-install scripts for it
 GET  /node/files        tar: what makes the copied image this node, and the site's overrides
 POST /node/sync         ``go MODULE SECRET``, or ``wait SECONDS - AHEAD ESTIMATE`` (both in seconds)
@@ -13,11 +12,10 @@ All of them want the session token of the node's running install.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterable
 
-from flask import Blueprint, Response, send_file
+from flask import Blueprint, Response
 
 from bootserver.cluster import host_keys, installs, journal, transfers
 from bootserver.cluster.events import Kind
@@ -25,23 +23,19 @@ from bootserver.cluster.status import frontend_url
 from bootserver.db.rows import InstallRow
 from bootserver.errors import BootserverError, NotFound, Refused
 from bootserver.images.store import ImageStore
-from bootserver.install import entries, inventory, material, render
+from bootserver.install import inventory, material, render
 from bootserver.install.entries import Entry
 from bootserver.install.material import Case
-from bootserver.web.asker import Asker
+from bootserver.web.asker import Asker, archive
 from bootserver.web.site import Site, plain
 
 _Gather = Callable[[Case], Iterable[tuple[str, Entry]]]
-
-_IN_MEMORY = 4 << 20
-"""Bytes of an archive that is put together; a larger one is on the disk meanwhile."""
 
 
 def blueprint(site: Site) -> Blueprint:
     routes = Blueprint("install", __name__, url_prefix="/node")
     api = _InstallApi(site)
     routes.get("/script")(api.script)
-    routes.get("/kickstart")(api.kickstart)
     routes.get("/scripts")(api.scripts)
     routes.get("/files")(api.files)
     routes.post("/sync")(api.sync)
@@ -62,19 +56,8 @@ class _InstallApi:
             else:
                 text = material.script(self._case(asker, install))
         except BootserverError as error:
-            return _can_not_be(error)
+            return asker.can_not(error, _status(error))
         asker.report(Kind.SCRIPT_SENT, {"bytes": len(text), "status": 200})
-        return plain(text)
-
-    def kickstart(self) -> Response:
-        asker = Asker.of_request(self._site)
-        with asker.look():
-            pass
-        try:
-            text = render.render(asker.node, "kickstart", self._site.templates, self._url(asker))
-        except BootserverError as error:
-            return _can_not_be(error)
-        asker.report(Kind.KICKSTART_SENT, {"bytes": len(text), "status": 200})
         return plain(text)
 
     def scripts(self) -> Response:
@@ -152,17 +135,12 @@ class _InstallApi:
             pass
         if install.image is None:
             return plain("409 this install copies no image", 409)
-        archive = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115  # the response closes it
         try:
-            entries.write_tar(gather(self._case(asker, install)), archive)
+            return archive(gather(self._case(asker, install)))
         except (BootserverError, OSError) as error:
-            archive.close()
-            return _can_not_be(error)
-        archive.seek(0)
-        return send_file(archive, mimetype="application/x-tar")
+            return asker.can_not(error, _status(error))
 
 
-def _can_not_be(error: Exception) -> Response:
+def _status(error: Exception) -> int:
     """The installer shows the line to the person before the machine, and reports that it failed."""
-    status = 404 if isinstance(error, render.TemplateMissing) else 409
-    return plain(f"{status} {error}", status)
+    return 404 if isinstance(error, render.TemplateMissing) else 409

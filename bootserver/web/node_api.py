@@ -24,13 +24,13 @@ import json
 import re
 import time
 
-from flask import Blueprint, Response, abort, request
+from flask import Blueprint, Response, request
 
 from bootserver.cluster import host_keys, installs, journal, transfers
 from bootserver.cluster.change import open_change, open_reader
 from bootserver.cluster.events import Kind
 from bootserver.cluster.installs import Denial
-from bootserver.web.asker import Asker, token
+from bootserver.web.asker import Asker, json_object, token
 from bootserver.web.site import Site, plain
 
 MAX_MESSAGE = 300
@@ -83,18 +83,10 @@ class _NodeApi:
         asker = self._asker()
         with asker.look():
             pass
-        body = request.get_data()
-        if request.content_length is None and len(body) == request.max_content_length:
-            abort(413)  # a chunked body is cut off there, without a word
-        try:
-            parsed = json.loads(body)
-        except (ValueError, RecursionError):
-            parsed = None
-        if not isinstance(parsed, dict):
-            return plain("400 an inventory is a JSON object", 400)
+        document = json_object(request.max_content_length)
         with self._site.databases.journal.write() as connection:
-            journal.keep_inventory(connection, asker.node.name, json.dumps(parsed))
-        asker.report(Kind.INVENTORY, {"bytes": len(body)})
+            journal.keep_inventory(connection, asker.node.name, json.dumps(document))
+        asker.report(Kind.INVENTORY, {"bytes": len(request.get_data())})
         return plain("ok")
 
     def phase(self) -> Response:
