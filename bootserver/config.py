@@ -54,6 +54,12 @@ def _absolute(path: Path | None) -> None:
         raise ValueError(f"must be an absolute path, not {str(path)!r}")
 
 
+def _logs(sources: tuple[str, ...]) -> None:
+    for source in sources:
+        if not re.fullmatch(r"/.+|journal:[A-Za-z0-9_@.:][A-Za-z0-9_@.:-]*", source):
+            raise ValueError(f"must be absolute paths or journal:UNIT (journal:kea-dhcp4-server), not {source!r}")
+
+
 _port = _between(1, 65535)
 
 
@@ -91,6 +97,11 @@ class Frontend:
         return self.keys / "authorized_keys"
 
     @property
+    def dns(self) -> Path:
+        """What a site's DNS server has taken of the cluster's names."""
+        return self.state / "dns"
+
+    @property
     def run(self) -> Path:
         """Sockets and the process id of the running service."""
         return self.state / "run"
@@ -109,17 +120,61 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Dhcp:
-    """:ivar no_proxy_wait: tell iPXE not to wait for a proxyDHCP server (option 175.176)."""
+    """:ivar no_proxy_wait: tell iPXE not to wait for a proxyDHCP server (option 175.176).
+    :ivar site_servers: other DHCP servers that may answer here. Where there are none, each is an alarm in mode "server",
+        and any is believed in mode "proxy".
+    :ivar look_seconds: how often other DHCP servers are asked for; 0: never, only what is overheard is told of.
+    :ivar follow: mode "off": logs of the site's DHCP server, files or journal:UNIT.
+    :ivar event_group: mode "off": who may call `bootserver dhcp-event` beside root; Debian's Kea is _kea.
+    :ivar hostsdir: dnsmasq's dhcp-hostsdir, where an entry for each node is kept. :ivar dnsmasq_pid_file: who is told then.
+    """
 
     mode: DhcpMode = DhcpMode.SERVER
     port: int = _setting(67, _port)
     lease_seconds: int = _setting(86400, _between(120, 31_536_000))
     no_proxy_wait: bool = True
+    site_servers: tuple[IPv4Address, ...] = ()
+    look_seconds: int = _setting(900, _between(0, 86400))
+    follow: tuple[str, ...] = _setting((), _logs)
+    event_group: str = "_kea"
+    hostsdir: Path | None = _setting(None, _absolute)
+    dnsmasq_pid_file: Path = _setting(Path("/run/dnsmasq/dnsmasq.pid"), _absolute)
 
 
 @dataclass(frozen=True, slots=True)
 class Dns:
+    """The cluster's names. The zone is `frontend.domain`.
+
+    :ivar listen: addresses of this machine beside those on the cluster's networks: a site's secondaries reach it there.
+    :ivar ttl: seconds that others may remember a name.
+    :ivar per_client: answers by UDP a second, for one address.
+    :ivar forwarders: who knows all other names; asked for the cluster's own machines only.
+    :ivar forward_seconds: for all of them together. :ivar cache: answers of theirs that are remembered.
+    :ivar secondaries: who may have the whole zones, and is notified of changes. :ivar transfer_key: what they sign with: a file
+        that tsig-keygen or keymgr printed; readable for the service's user, and for no others.
+    :ivar update_server: a site's own server that is told of every change. :ivar update_key: likewise a file.
+    :ivar update_reverse: tell it reverse names, too.
+    """
+
     enabled: bool = True
+    port: int = _setting(53, _port)
+    listen: tuple[IPv4Address, ...] = ()
+    ttl: int = _setting(60, _between(1, 86400))
+    per_client: int = _setting(2000, _between(1, 10_000_000))
+    forwarders: tuple[IPv4Address, ...] = ()
+    forward_seconds: int = _setting(5, _between(1, 30))
+    cache: int = _setting(10_000, _between(0, 1_000_000))
+    secondaries: tuple[IPv4Address, ...] = ()
+    transfer_key: Path | None = _setting(None, _absolute)
+    update_server: IPv4Address | None = None
+    update_port: int = _setting(53, _port)
+    update_key: Path | None = _setting(None, _absolute)
+    update_reverse: bool = True
+
+    @property
+    def for_nodes(self) -> bool:
+        """Whether nodes can be told to ask the frontend: a resolver asks port 53 and no other."""
+        return self.enabled and self.port == 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +250,7 @@ class Install:
     ticket_seconds: int = _setting(1800, _between(60, 86400))
     attempts: int = _setting(3, _between(1, 100))
     stuck_minutes: int = _setting(30, _between(1, 1440))
-    kickstarts: int = _setting(32, _between(1, 1000))
+    kickstarts: int = _setting(8, _between(1, 1000))
 
     @property
     def stuck_seconds(self) -> float:
@@ -259,12 +314,28 @@ def parse(text: str, path: Path) -> Config:
         raise ConfigError(f"{path}:{line}: http.tls_port wants http.tls_certificate and http.tls_key, two files in PEM form")
     if config.http.tls_installers and not config.http.tls_port:
         raise ConfigError(f"{path}:{_line(text, 'http', 'tls_installers')}: http.tls_installers wants an http.tls_port")
+    _check_dns(config, text, path)
     if config.network.address not in config.network.subnet:
         line = _line(text, "network", "address")
         raise ConfigError(
             f"{path}:{line}: network.address {config.network.address} is not in network.subnet {config.network.subnet}"
         )
     return config
+
+
+def _check_dns(config: Config, text: str, path: Path) -> None:
+    """What of [dns] only makes sense together."""
+    dns = config.dns
+    if dns.secondaries and dns.transfer_key is None:
+        line = _line(text, "dns", "secondaries")
+        raise ConfigError(f"{path}:{line}: dns.secondaries wants dns.transfer_key, a TSIG key's file (tsig-keygen prints one)")
+    if dns.update_server is not None and dns.update_key is None:
+        line = _line(text, "dns", "update_server")
+        raise ConfigError(f"{path}:{line}: dns.update_server wants dns.update_key, a TSIG key's file (tsig-keygen prints one)")
+    if config.network.address in dns.forwarders or set(dns.listen) & set(dns.forwarders):
+        raise ConfigError(
+            f"{path}:{_line(text, 'dns', 'forwarders')}: dns.forwarders names this server itself: it would ask for ever"
+        )
 
 
 def _section(section: type, name: str, table: dict[str, Any], text: str, path: Path) -> Any:
@@ -291,6 +362,10 @@ def _convert(kind: Any, value: Any) -> Any:
         if value == "":
             return None
         kind = next(option for option in typing.get_args(kind) if option is not type(None))
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"must be a list in brackets, not {value!r}")
+        return tuple(_convert(typing.get_args(kind)[0], each) for each in value)
     if kind in (bool, int, str):
         if type(value) is not kind:
             raise ValueError(f"must be {_KIND_NAMES[kind]}, not {value!r}")

@@ -1,5 +1,7 @@
 # What the installer does to disks: functions for busybox sh, called by the text that bootserver/install/partition/shell.py
-# makes for one node (each wrapped in `step "words" ...`) and by `inventory`.
+# makes for one node (each wrapped in `step "words" ...`) and by `inventory`, which also runs in other installers (dash, bash).
+#
+# A DEVICE is a name below /dev: `vda3`, `md/root` (an array), `rocks/home` (a volume).
 #
 # Each says on its last line of stderr, in plain words, why it failed, and returns non-zero. Nothing here decides where a
 # partition goes; what is checked here is that the machine is still the one that the plan was made for.
@@ -19,6 +21,17 @@ real() { # PROGRAM ARGUMENT...: run the program itself, never busybox' applet of
     done
     echo "the installer has no program $1" >&2
     return 127
+}
+
+# No udev runs in our ramdisk, and whoever waits for it waits for ever; what lvm makes below /dev it makes itself then.
+LVM_CONFIG='activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0 use_devicesfile=0} backup{backup=0 archive=0}'
+export LVM_SUPPRESS_FD_WARNINGS=1
+
+lvm_() { # COMMAND ARGUMENT...
+    lvm_command=$1
+    shift
+    mkdir -p /run/lvm /run/lock
+    real lvm "$lvm_command" --quiet --config "$LVM_CONFIG" "$@"
 }
 
 first_line() { # FILE: $line is its first line without spaces at its ends, empty where it can't be read
@@ -80,7 +93,7 @@ release_holders() ( # FOLDER of sysfs: what stands on that device, the topmost f
         dm-*)
             first_line "/sys/block/$holder/dm/uuid"
             case $line in
-            LVM-*) mkdir -p /run/lvm /run/lock && real lvm vgchange --quiet --activate n ;;
+            LVM-*) lvm_ vgchange --activate n ;;
             *) first_line "/sys/block/$holder/dm/name"; real dmsetup remove "$line" ;;
             esac
             ;;
@@ -122,6 +135,21 @@ check_partition() { # PARTITION START SIZE, in sectors of 512 bytes: it is there
     return 1
 }
 
+check_member() { # PARTITION UUID: it is a member of that array
+    found=$(real mdadm --examine --export "/dev/$1" 2>/dev/null | sed -n 's/^MD_UUID=//p')
+    [ "$found" = "$2" ] && return
+    echo "$1 should be a member of array $2, but is ${found:-of none}" >&2
+    return 1
+}
+
+check_physical() { # PARTITION UUID: it is a physical volume of that group
+    found=$(lvm_ pvs --noheadings --options vg_uuid "/dev/$1" 2>/dev/null)
+    found=${found##* }
+    [ "$found" = "$2" ] && return
+    echo "$1 should be a physical volume of group $2, but is ${found:-of none}" >&2
+    return 1
+}
+
 wipe_disk() { # DISK [KEPT...]: old signatures (file systems, RAID, LVM) of all partitions but those that are kept
     disk=$1
     shift
@@ -135,7 +163,7 @@ wipe_disk() { # DISK [KEPT...]: old signatures (file systems, RAID, LVM) of all 
     [ -z "$old" ] || wipe_partitions $old
 }
 
-wipe_partitions() { # PARTITION...
+wipe_partitions() { # DEVICE...
     devices=
     for device; do devices="$devices /dev/$device"; done
     # shellcheck disable=SC2086
@@ -170,8 +198,73 @@ wait_partitions() { # DISK NAME:START:SIZE...: until the kernel has them all whe
     return 0
 }
 
-format_partition() { # ext4|xfs|vfat|swap PARTITION UUID
+make_array() { # NAME LEVEL UUID SPARES PARTITION...
+    name=$1 level=$2 uuid=$3 spares=$4
+    shift 4
+    devices=
+    for device; do devices="$devices /dev/$device"; done
+    # Its bitmap spares a mirror most of the work after a crash. RAID 5 is made whole: mdadm would make it with one member
+    # missing, which is faster, but such an array does not start again when the plug is pulled before it is whole.
+    case $level in 0) how= ;; 5) how="--bitmap=internal --force" ;; *) how=--bitmap=internal ;; esac
+    [ "$spares" = 0 ] || how="$how --spare-devices=$spares"
+    # `any` is every machine's own: wherever the disks are, the array has its name. Version 1.2 is what GRUB reads.
+    # shellcheck disable=SC2086
+    real mdadm --quiet --create "/dev/md/$name" --run --metadata=1.2 --homehost=any --name="$name" --uuid="$uuid" \
+        --level="$level" --raid-devices=$(($# - spares)) $how $devices || return 1
+    wipe_partitions "md/$name" # an array of the same members may have been here
+}
+
+start_array() { # NAME UUID PARTITION...: one that is there
+    name=$1 uuid=$2
+    shift 2
+    devices=
+    for device; do devices="$devices /dev/$device"; done
+    # shellcheck disable=SC2086
+    real mdadm --quiet --assemble "/dev/md/$name" --run --homehost=any --uuid="$uuid" $devices && [ -b "/dev/md/$name" ]
+}
+
+add_member() { real mdadm --quiet --manage "/dev/md/$1" --add "/dev/$2"; } # NAME PARTITION
+
+make_group() { # NAME DEVICE...: with its full path
+    name=$1
+    shift
+    lvm_ pvcreate --yes "$@" && lvm_ vgcreate --yes --physicalextentsize 4m "$name" "$@"
+}
+
+extend_group() { # NAME DEVICE...: with its full path
+    name=$1
+    shift
+    lvm_ pvcreate --yes "$@" && lvm_ vgextend --yes "$name" "$@"
+}
+
+open_group() { # NAME UUID: one that is there
+    found=$(lvm_ vgs --noheadings --options vg_uuid "$1") || return 1
+    found=${found##* }
+    [ "$found" = "$2" ] || { echo "volume group $1 is another one now: its UUID was $2, it is $found" >&2; return 1; }
+    lvm_ vgchange --activate y "$1"
+}
+
+remove_volumes() { # GROUP NAME...
+    group=$1
+    shift
+    for name; do
+        # Some go with others.
+        lvm_ lvs "$group/$name" >/dev/null 2>&1 || continue
+        lvm_ lvremove --yes --force "$group/$name" || return 1
+    done
+}
+
+make_volume() { # GROUP NAME BYTES
+    lvm_ lvcreate --yes --zero y --wipesignatures y --name "$2" --size "${3}b" "$1" && [ -b "/dev/$1/$2" ]
+}
+
+name_volume() { # GROUP OLD NEW: what has its name is finished, and a later install keeps it
+    sync "/dev/$1/$2" && lvm_ lvrename "$1" "$2" "$3" && [ -b "/dev/$1/$3" ]
+}
+
+format_partition() { # ext3|ext4|xfs|vfat|swap DEVICE UUID
     case $1 in
+    ext3) real mkfs.ext3 -q -F -U "$3" -E lazy_itable_init=1,nodiscard "/dev/$2" ;;
     # The features are named, so that an older image's kernel and GRUB can read what a newer mke2fs makes
     # (metadata_csum_seed, orphan_file). Inode tables are zeroed later, by the kernel, and nothing is discarded:
     # either would take minutes on a large disk.
@@ -188,12 +281,12 @@ format_partition() { # ext4|xfs|vfat|swap PARTITION UUID
     esac
 }
 
-name_partition() { # DISK NUMBER PARTITION NAME: what is named is finished, and a later install keeps it
+name_partition() { # DISK NUMBER DEVICE NAME: what is named is finished, and a later install keeps it (DEVICE has the data)
     sync "/dev/$3" || return 1
     # The kernel need not read the table again, which it could not while a partition is in use.
     real sfdisk --quiet --no-reread --no-tell-kernel --part-label "/dev/$1" "$2" "$4"
 }
 
-mount_partition() { # PARTITION FOLDER KIND
+mount_partition() { # DEVICE FOLDER KIND
     mkdir -p "$2" && mount -t "$3" "/dev/$1" "$2"
 }

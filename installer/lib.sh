@@ -251,17 +251,25 @@ grub_program() { if [ -e $TARGET/usr/sbin/grub2-install ]; then echo grub2-insta
 # grub_bios DISK
 grub_bios() { step "GRUB can't be installed on $1" chroot $TARGET "$(grub_program)" --target=i386-pc "$1"; }
 
-# grub_uefi DISK PARTITION-NUMBER ID: on the EFI system partition, under its own name and where firmware looks that knows no
-# name. The firmware's boot order stays as it is, the network first: the entry is put behind all others.
+# grub_uefi DISK PARTITION-NUMBER ID [DEVICE]: on the EFI system partition, under its own name and where firmware looks that
+# knows no name. The firmware's boot order stays as it is, the network first: the entry is put behind all others. DEVICE is an
+# EFI system partition that the installed system does not mount, of a disk that it may have to start from one day.
 grub_uefi() {
+    esp=/boot/efi
+    if [ -n "${4:-}" ]; then
+        esp=/run/bootserver/esp
+        mkdir -p $TARGET$esp
+        step "$4 is not mounted" mount -t vfat "$4" $TARGET$esp
+    fi
     for how in "--bootloader-id=$3" --removable; do
-        step "GRUB can't be installed on the EFI system partition" chroot $TARGET "$(grub_program)" \
-            --target=x86_64-efi --efi-directory=/boot/efi --no-nvram $how
+        step "GRUB can't be installed on the EFI system partition of $1" chroot $TARGET "$(grub_program)" \
+            --target=x86_64-efi --efi-directory=$esp --no-nvram $how
     done
+    loader=$(inside find "$esp/EFI/$3" -name 'shimx64.efi' -o -name 'grubx64.efi' | sort -r | head -n 1)
+    [ $esp = /boot/efi ] || step "$4 stays mounted" umount $TARGET$esp
     command -v efibootmgr >/dev/null || return 0
-    loader=$(inside find "/boot/efi/EFI/$3" -name 'shimx64.efi' -o -name 'grubx64.efi' | sort -r | head -n 1)
     [ -n "$loader" ] || return 0
-    loader=$(echo "${loader#/boot/efi}" | tr / '\\')
+    loader=$(echo "${loader#"$esp"}" | tr / '\\')
     for old in $(efibootmgr 2>/dev/null | sed -n "s/^Boot\([0-9A-F]\{4\}\)\*\{0,1\} $3\(	.*\)\{0,1\}\$/\1/p"); do
         efibootmgr -q -b "$old" -B 2>/dev/null
     done

@@ -101,9 +101,11 @@ class Administrator:
         self.has_file("installer/vmlinuz")
         self.has_file("installer/initrd.img")
 
-    def has_distribution(self, name: str) -> None:
+    def has_distribution(self, name: str, kind: str = "preseed", version: str = "12", *, tree: str = "") -> None:
+        """A distribution in the database; its kernel and ramdisk are not below tftpboot."""
+        facts = (kind, "debian", "Debian GNU/Linux 12 (bookworm)", version, "x86_64", tree)
         with open_change(self.databases.cluster, "test", "distribution") as change:
-            change.insert(DistributionRow(0, name, f"{name}/vmlinuz", (f"{name}/initrd.gz",), "auto=true"))
+            change.insert(DistributionRow(0, name, f"{name}/vmlinuz", (f"{name}/initrd.gz",), "auto=true", *facts))
 
     def has_file(self, path: str, content: bytes = b"x") -> None:
         target = self.tftpboot / path

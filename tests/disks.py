@@ -12,6 +12,7 @@ from zlib import crc32
 from bootserver.install.inventory import Disk, ExistingPartition, FirmwareKind, Inventory
 from bootserver.install.partition.model import MIB, Role
 from bootserver.install.partition.plan import DiskPlan, Plan, PlannedPartition
+from bootserver.install.stacked import ArrayState, ExistingArray, ExistingGroup, ExistingVolume
 
 GB = 1 << 30
 
@@ -35,9 +36,45 @@ def there(
     )
 
 
-def machine(*disks: Disk, firmware: FirmwareKind = FirmwareKind.BIOS) -> Inventory:
+def member(number: int, name: str, start: float, size: float, *, disk: str = "vda") -> ExistingPartition:
+    """A partition that is a member of an array (``raid NAME``) or of a volume group (``lvm NAME``)."""
+    role = Role.RAID if name.startswith("raid") else Role.LVM
+    kind = "linux_raid_member" if role is Role.RAID else "LVM2_member"
+    return replace(there(number, name, start, size, kind, disk=disk), type=role.value)
+
+
+def array(
+    name: str, *members: str, level: str = "raid1", size: float = 5, filesystem: str = "ext4", **facts: Any
+) -> ExistingArray:
+    """An array that a machine has: GB."""
+    uuid, system_uuid = (str(UUID(int=(kind << 64) + crc32(name.encode()), version=4)) for kind in (3, 4))
+    usual: dict[str, Any] = {
+        "state": ArrayState.WHOLE,
+        "size": int(size * GB),
+        "filesystem": filesystem,
+        "filesystem_uuid": system_uuid,
+    }
+    return ExistingArray(name, level, uuid, members=members, **(usual | facts))
+
+
+def volume(name: str, size: float = 2, filesystem: str = "ext4", **facts: Any) -> ExistingVolume:
+    """A volume that a machine has: GB."""
+    return ExistingVolume(name, int(size * GB), filesystem, str(UUID(int=(5 << 64) + crc32(name.encode()), version=4)), **facts)
+
+
+def group(name: str, devices: Iterable[str], *volumes: ExistingVolume, free: float = 1, **facts: Any) -> ExistingGroup:
+    """A volume group that a machine has: GB."""
+    return ExistingGroup(name, f"uuid of {name}", tuple(devices), volumes, free=int(free * GB), **facts)
+
+
+def machine(
+    *disks: Disk,
+    firmware: FirmwareKind = FirmwareKind.BIOS,
+    arrays: Iterable[ExistingArray] = (),
+    groups: Iterable[ExistingGroup] = (),
+) -> Inventory:
     """A machine with these disks, each in the slot of its place if it has none."""
-    return Inventory(firmware, disks)
+    return Inventory(firmware, disks, arrays=tuple(arrays), groups=tuple(groups))
 
 
 def uuids() -> Callable[[], UUID]:
@@ -51,6 +88,28 @@ def after(plan: Plan, names: dict[str, str] | None = None) -> tuple[Disk, ...]:
     return tuple(_renamed(_done(each), (names or {}).get(each.disk.name, each.disk.name)) for each in plan.disks)
 
 
+def machine_after(plan: Plan, *others: Disk) -> Inventory:
+    """The machine when the plan was done. :param others: disks that the plan has nothing to do with."""
+    disks = sorted((*after(plan), *others), key=lambda each: each.slot)
+    arrays = (
+        ExistingArray(
+            each.name, f"raid{each.level.value}", each.uuid, ArrayState.WHOLE, each.devices, each.spares, each.size,
+            "LVM2_member" if each.member else each.filesystem, each.filesystem_uuid,
+        )
+        for each in plan.arrays
+    )  # fmt: skip
+    groups = (
+        ExistingGroup(
+            each.name,
+            each.uuid or f"uuid of {each.name}",
+            each.devices,
+            tuple(ExistingVolume(vol.name, vol.size, vol.filesystem, vol.filesystem_uuid) for vol in each.volumes),
+        )
+        for each in plan.groups
+    )
+    return Inventory(plan.firmware, tuple(disks), arrays=tuple(arrays), groups=tuple(groups))
+
+
 def _done(each: DiskPlan) -> Disk:
     if not each.is_written:
         return each.disk
@@ -62,8 +121,9 @@ def by_number(partitions: Iterable[PlannedPartition]) -> list[PlannedPartition]:
 
 
 def _existing(part: PlannedPartition) -> ExistingPartition:
+    kind = {Role.RAID.value: "linux_raid_member", Role.LVM.value: "LVM2_member"}.get(part.type, part.filesystem)
     return ExistingPartition(
-        part.number, part.device, part.start, part.size, part.name, part.uuid, part.type, part.filesystem, part.filesystem_uuid
+        part.number, part.device, part.start, part.size, part.name, part.uuid, part.type, kind, part.filesystem_uuid
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bootserver.cli import machine
 from bootserver.cli.session import Session
 from bootserver.cli.story import clock, words
 from bootserver.cli.table import plain
@@ -87,9 +88,10 @@ def _stories(session: Session, known: Sequence[status.Facts]) -> list[dict[str, 
                 each.node.name: journal.read(connection, nodes=[each.node.name], last=LAST_EVENTS)
                 for each in known[: status.FEW]  # nobody reads the last events of thousands
             }
+            reported = {each.node.name: journal.inventory(connection, each.node.name) for each in known[: status.FEW]}
     except DatabaseError as error:
         session.warn(f"no states, leases and events: {error}")
-        return [{"state": None, "detail": None, "leases": [], "events": []} for _ in known]
+        return [{"state": None, "detail": None, "leases": [], "events": [], "reported": machine.facts(None)} for _ in known]
     stories = []
     for each in known:
         state = status.status(
@@ -109,6 +111,7 @@ def _stories(session: Session, known: Sequence[status.Facts]) -> list[dict[str, 
                     if lease.node == each.node.name
                 ],
                 "events": [_event(entry.event) for entry in last.get(each.node.name, ())],
+                "reported": machine.facts(reported.get(each.node.name)),
             }
         )
     return stories
@@ -137,6 +140,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         for nic in facts["interfaces"]
     ]
     lines += [("attribute", f"{each['key']} = {each['value']} ({each['from']})") for each in facts["attributes"]]
+    lines += machine.lines(facts["reported"])
     lines += [("lease", f"{each['ip']} for {each['mac']}, until {clock(each['ends'])}") for each in facts["leases"]]
     lines += [
         ("event", f"{clock(each['time'])}  {_with(each['kind'], words(each['detail']), ': ', '')}") for each in facts["events"]

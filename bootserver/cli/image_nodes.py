@@ -157,7 +157,7 @@ def _nodes(session: Session, words: Sequence[str]) -> list[_Target]:
 
     found = []
     with session.read() as reader:
-        view = load_view(reader, session.config.dhcp.lease_seconds)
+        view = load_view(reader, session.config.dhcp.lease_seconds, frontend_resolves=session.config.dns.for_nodes)
         for row in selection.select(reader, words):
             node = view.nodes[row.name]
             address = next((nic.ip for nic in node.interfaces if nic.ip is not None), None)

@@ -28,6 +28,9 @@ SECTIONS = {
     "Service": {
         "init": Late("bootserver.cli.init:init", "Make the configuration and the databases of a new frontend."),
         "serve": Late("bootserver.cli.serve:serve", "Run the service."),
+        "doctor": Late("bootserver.cli.doctor:doctor", "Say what is wrong with this frontend, and what mends it."),
+        "dhcp": Late("bootserver.cli.dhcp:dhcp", "Host entries for a site's own DHCP server."),
+        "dhcp-event": Late("bootserver.cli.dhcp_event:dhcp_event", "What a site's DHCP server calls when it gives an address."),
         "dump": Late("bootserver.cli.dump:dump", "Write the cluster as text."),
         "restore": Late("bootserver.cli.restore:restore", "Read a dump back, or the database's last good copy."),
         "completion": Late("bootserver.cli.completion:completion", "Print the completion script of a shell."),
@@ -38,16 +41,21 @@ SECTIONS = {
         "appliance": Late("bootserver.cli.appliance:appliance", "Kinds of nodes."),
         "network": Late("bootserver.cli.network:network", "Networks that nodes are on."),
         "attr": Late("bootserver.cli.attr:attr", "Attributes: global, of appliances, racks and nodes."),
+        "dns": Late("bootserver.cli.dns:dns", "Names of nodes, and a site's own DNS server."),
     },
     "Booting": {
         "pxe": Late("bootserver.cli.pxe:pxe", "What nodes boot next, and the actions that there are."),
+        "partition": Late("bootserver.cli.partition:partition", "What a partition program would do to a machine's disks."),
         "bootflags": Late("bootserver.cli.bootflags:bootflags", "Kernel arguments of installed nodes."),
+        "kickstart": Late("bootserver.cli.kickstart:kickstart", "What distributions' installers are told."),
         "why": Late("bootserver.cli.why:why", "Why a node boots what it boots."),
         "events": Late("bootserver.cli.events:events", "What nodes did: the story of each boot."),
+        "trace": Late("bootserver.cli.trace:trace", "Follow one machine's boot, and say where it stops."),
     },
-    "Images": {
+    "Images and distributions": {
         "installer": Late("bootserver.cli.installer:installer", "The ramdisk that installs nodes."),
         "image": Late("bootserver.cli.image:image", "Golden images, which nodes are installed from."),
+        "distro": Late("bootserver.cli.distro:distro", "Distributions, whose own installers install nodes."),
     },
     "History": {
         "log": Late("bootserver.cli.log:log", "Who changed what, when."),

@@ -61,9 +61,7 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
         nic = each.interfaces[0] if each.interfaces else None
         state = "?"
         if heard is not None:
-            state = str(
-                status.status(each.node, each.install, heard.get(each.node.name), now=now, stuck_seconds=stuck_seconds)
-            )
+            state = str(status.status(each.node, each.install, heard.get(each.node.name), now=now, stuck_seconds=stuck_seconds))
         rows.append(
             (
                 each.node.name,

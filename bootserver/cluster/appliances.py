@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bootserver.cluster import attributes, boot_actions
 from bootserver.cluster.change import Change, Reader
-from bootserver.db.rows import ApplianceRow, DiscoveryRow, NodeRow, Scope
+from bootserver.db.rows import ApplianceRow, DiscoveryRow, NodeRow, Scope, SecretRow
 from bootserver.errors import NotFound, Refused
 from bootserver.values import grammar
 
@@ -67,4 +67,6 @@ def remove(change: Change, name: str) -> None:
             raise Refused(f"a discovery is open for appliance {name}: `bootserver insert-ethers --close` ends it")
         change.delete(discovery)
     attributes.remove_all(change, attributes.Place(Scope.APPLIANCE, row.id))
+    for secret in change.rows(SecretRow, "name LIKE :names", names=f"appliance/{row.id}/%"):
+        change.delete(secret)  # a later one may get the same number
     change.delete(row)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from bootserver.cluster.change import Change, Reader
 from bootserver.db.rows import ApplianceRow, AttributeRow, NodeRow, Scope
 from bootserver.errors import NotFound, UsageError
-from bootserver.values import grammar
+from bootserver.values import grammar, system
 
 CHOICES = {
     "loader": ("auto", "pxelinux", "grub", "ipxe"),
     "filesystem": ("ext4", "xfs"),
     "after_install": ("reboot", "kexec", "poweroff", "shell"),
     "on_failure": ("reboot", "shell", "poweroff"),
+    "selinux": ("enforcing", "permissive", "disabled"),
 }
 """Attributes that one of a few words is good for; the first is what counts where it is not set."""
+PARTITION = "partition"
+"""Names the partition program of a node."""
 BOOTFLAGS = "bootflags"
 """Bootflags are an attribute: kernel arguments of the installed system, inherited like all others."""
+
+_PROGRAM = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,11 @@ def check(key: str, value: str) -> tuple[str, str]:
     grammar.attribute_value(value)
     if key == BOOTFLAGS:
         value = grammar.kernel_args(value)
+    if key == PARTITION and not _PROGRAM.fullmatch(value):
+        raise UsageError(
+            f"{value!r} names no partition program: letters, digits, - and _, without .py (`bootserver partition list`)"
+        )
+    system.check(key, value)
     if key in CHOICES and value not in CHOICES[key]:
         raise UsageError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")
     return key, value

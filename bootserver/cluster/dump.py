@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import TypeVar
 
-from bootserver.cluster import attributes, boot_actions, selection
+from bootserver.cluster import attributes, boot_actions, distributions, selection
 from bootserver.cluster.actions import BootAction
 from bootserver.cluster.change import Reader
 from bootserver.db.rows import (
@@ -156,7 +156,11 @@ def _action(row: BootActionRow, node: str | None) -> str:
 
 
 def _distribution(row: DistributionRow) -> str:
-    return _line("distribution", [row.name], kernel=row.kernel, initrd=row.initrds, args=row.args or None)
+    return _line(
+        "distribution", [row.name], kind=row.kind or None, family=row.family or None, title=row.title or None,
+        version=row.version or None, architecture=row.architecture or None, tree=row.tree or None, kernel=row.kernel,
+        initrd=row.initrds, args=row.args or None,
+    )  # fmt: skip
 
 
 def _node(row: NodeRow, appliance: str) -> str:
@@ -172,7 +176,7 @@ def _interface(node: NodeRow, row: InterfaceRow, network: str) -> str:
     return _line("interface", [node.name, row.device], network=network, mac=row.mac, ip=row.ip)
 
 
-def _line(kind: str, names: Sequence[str], **values: object) -> str:
+def _line(kind: str, names: Sequence[str], /, **values: object) -> str:
     words = [kind, *map(_word, names)]
     for key, value in values.items():
         each = [value] if not isinstance(value, list | tuple) else value
@@ -321,11 +325,12 @@ def _read_action(document: Document, words: _Line, line: int) -> None:
 
 def _read_distribution(document: Document, words: _Line, line: int) -> None:
     (name,) = words.take_names(1, "distribution NAME kernel=...")
+    # Dumps of before have kernel, ramdisks and arguments only, and names that `distro add` does not take.
+    facts = [words.maybe(key) or "" for key in ("kind", "family", "title", "version", "architecture", "tree")]
     row = DistributionRow(
-        0, grammar.action_name(name), grammar.boot_file(words.one("kernel")),
-        tuple(map(grammar.boot_file, words.many("initrd"))), grammar.kernel_args(words.maybe("args") or "", of_boot=True),
+        0, grammar.action_name(name), words.one("kernel"), words.many("initrd"), words.maybe("args") or "", *facts
     )  # fmt: skip
-    _put(document.distributions, name, (row, line))
+    _put(document.distributions, name, (distributions.check(row), line))
 
 
 def _read_attribute(document: Document, words: _Line, line: int) -> None:

@@ -29,14 +29,18 @@ REST = 3.0
 class ViewKeeper:
     """:ivar view: the newest view; read it once for each request."""
 
-    def __init__(self, database: Database, lease_seconds: int, backup: Database | None = None) -> None:
+    def __init__(
+        self, database: Database, lease_seconds: int, backup: Database | None = None, *, frontend_resolves: bool = False
+    ) -> None:
         """
         :param backup: a copy of the database that is read where the database itself can't be, at the start.
+        :param frontend_resolves: what :func:`~bootserver.cluster.load.load_view` takes.
         """
         self.view = View(sequence=-1)
         self._database = database
         self._backup = backup
         self._lease_seconds = lease_seconds
+        self._frontend_resolves = frontend_resolves
         self._stamp: object = None
         self._shown: tuple[object, ...] | None = None
         self._away = False
@@ -59,7 +63,7 @@ class ViewKeeper:
     def _load_backup(self, backup: Database) -> None:
         try:
             with open_reader(backup) as reader:
-                self._show(load_view(reader, self._lease_seconds))
+                self._show(load_view(reader, self._lease_seconds, frontend_resolves=self._frontend_resolves))
         except Exception as error:
             logger.error("no last good copy of the database either: %s", error)
             return
@@ -79,7 +83,7 @@ class ViewKeeper:
         try:
             with open_reader(database) as reader:
                 if (newest := newest_change(reader)) != self._shown:
-                    self._show(load_view(reader, self._lease_seconds))
+                    self._show(load_view(reader, self._lease_seconds, frontend_resolves=self._frontend_resolves))
                     self._shown = newest
         except Exception as error:  # damage that the database does not notice shows as rows that make no sense
             if not self._away:

@@ -5,6 +5,10 @@ The machine is a stranger: every value may be missing, of another type, or absur
 would interpret. Disks come in an order that does not change from boot to boot: by where they hang in the machine (the path in
 sysfs: PCI address, port), never by the kernel's name, which is a matter of who was faster.
 
+Our own installer prints it, and so do those of distributions, in their early stage. What each of them has differs: ours has
+lsblk, sfdisk and wipefs and no udev; Anaconda and subiquity have all of these, and multipath; debian-installer may have sysfs
+and udev's database alone. What one does not know is taken from the next.
+
 Bytes everywhere; what Linux counts in sectors of 512 bytes (sysfs), or sfdisk in the disk's own, is converted here.
 """
 
@@ -20,9 +24,8 @@ from uuid import UUID
 
 from bootserver.errors import BootserverError
 from bootserver.install.document import Fault, Found
+from bootserver.install.stacked import MAX_BYTES, ExistingArray, ExistingGroup, Systems, read_arrays, read_groups
 
-MAX_BYTES = 1 << 62
-"""No disk has more; a sum of two still fits 64 bits."""
 MAX_DISKS = 512
 MAX_PARTITIONS = 128  # of a GPT (UEFI 2.10 section 5.3.1), as everybody makes them
 _MAX_SECTORS = MAX_BYTES // 65536
@@ -31,11 +34,9 @@ _SYSFS_SECTOR = 512
 _NAME = re.compile(r"[a-z][a-z0-9]{1,30}")
 _PATH = re.compile(r"/sys/[A-Za-z0-9/:._,@+-]{1,500}")
 _PCI = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+_KPARTX = ("", "p", "-part")
+_MULTIPATH = re.compile(r"mpath[a-z]{1,8}")
 _NO_TARGET = re.compile(r"mmcblk\d+(?:boot\d+|rpmb)|(?:ram|zram|fd|sr|md|nbd)\d+|dm-?\d+")
-
-
-_Systems = Mapping[str, tuple[str, str]]
-"""File system and its UUID by device name."""
 
 
 class InventoryFault(BootserverError):
@@ -83,6 +84,7 @@ class Disk:
     :ivar table: ``gpt``, ``dos`` ...; empty where none could be read.
     :ivar filesystem: on the disk as a whole; ``linux_raid_member`` and ``LVM2_member`` are such, too.
     :ivar partitions: by number; those that the kernel sees and the table does not have are in it.
+    :ivar paths: of one that multipath made, the disks that are ways to it; empty for others.
     """
 
     name: str
@@ -96,6 +98,12 @@ class Disk:
     table: str = ""
     filesystem: str = ""
     partitions: tuple[ExistingPartition, ...] = ()
+    paths: tuple[str, ...] = ()
+
+    @property
+    def node(self) -> str:
+        """Where it is below ``/dev``."""
+        return f"/dev/mapper/{self.name}" if self.paths else f"/dev/{self.name}"
 
     @property
     def is_gpt(self) -> bool:
@@ -152,7 +160,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """:ivar memory: bytes. :ivar disks: possible targets, in their stable order. :ivar left_out: everything else."""
+    """
+    :ivar memory: bytes. :ivar disks: possible targets, in their stable order. :ivar left_out: everything else.
+    :ivar arrays: RAID arrays, by name. :ivar groups: LVM's volume groups, by name.
+    """
 
     firmware: FirmwareKind
     disks: tuple[Disk, ...]
@@ -162,6 +173,8 @@ class Inventory:
     memory: int = 0
     product: Product = Product()
     cards: tuple[Card, ...] = ()
+    arrays: tuple[ExistingArray, ...] = ()
+    groups: tuple[ExistingGroup, ...] = ()
 
     def disk(self, name: str) -> Disk | None:
         return next((disk for disk in self.disks if disk.name == name), None)
@@ -202,7 +215,9 @@ def _parse(root: Found) -> Inventory:
     firmware = root["firmware"]
     if (kind := firmware.text()) not in {each.value for each in FirmwareKind}:
         raise firmware.fault("is neither bios nor uefi")
-    disks, left_out = _disks(root)
+    systems = _file_systems(root)
+    disks, left_out = _disks(root, systems)
+    arrays = read_arrays(root, systems, {each.name: each.label for disk in disks for each in disk.partitions})
     product = root["product"]
     return Inventory(
         firmware=FirmwareKind(kind),
@@ -213,6 +228,8 @@ def _parse(root: Found) -> Inventory:
         memory=root["memory_kib"].number(1 << 50, default=0) * 1024,
         product=Product(*(product[key].text() for key in ("vendor", "name", "serial", "uuid"))),
         cards=tuple(map(_card, root["interfaces"].items(256))),
+        arrays=arrays,
+        groups=read_groups(root, systems, arrays),
     )
 
 
@@ -224,21 +241,31 @@ def _card(card: Found) -> Card:
 # -- disks ---------------------------------------------------------------------------------------------------------
 
 
-def _disks(root: Found) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
+def _disks(root: Found, systems: Systems) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
     disks: list[Disk] = []
     left_out: list[LeftOut] = []
     seen: set[str] = set()
-    systems = _file_systems(root)
+    multipath: dict[str, tuple[Found, list[str]]] = {}
     for device in root["lsblk"]["blockdevices"].items(MAX_DISKS):
         name = device["name"].text()
         if name in seen:  # lsblk lists a device again below each that it stands on
             continue
         seen.add(name)
         size = device["size"].number(MAX_BYTES, default=0)
-        if why := _no_target(device, root["disks"][name]["path"].text(), name, size):
+        more = root["disks"][name]
+        if why := _no_target(device, more["path"].text(), name, size):
             left_out.append(LeftOut(name, why, size))
+        elif (whole := _multipath(device)) is not None:
+            multipath.setdefault(whole["name"].text(), (whole, []))[1].append(name)
         else:
-            disks.append(_disk(device, root["disks"][name], systems, name, size))
+            disks.append(_disk(device, more, systems, name, size))
+    for name, (whole, paths) in multipath.items():
+        size = whole["size"].number(MAX_BYTES, default=0)
+        if not _MULTIPATH.fullmatch(name):
+            left_out.append(LeftOut(name, "multipath, and not called mpatha or the like: set user_friendly_names", size))
+        else:
+            disks.append(_multipath_disk(root, whole, systems, name, paths))
+        left_out += [LeftOut(each, f"a way to {name}", size) for each in paths]
     disks.sort(key=lambda disk: (_natural(disk.slot), disk.name))
     ways: dict[str, str] = {}
     found = []
@@ -248,6 +275,25 @@ def _disks(root: Found) -> tuple[tuple[Disk, ...], tuple[LeftOut, ...]]:
         else:
             found.append(disk)
     return tuple(found), tuple(left_out)
+
+
+def _multipath(device: Found) -> Found | None:
+    """What multipath made of several ways to a disk, of which this is one."""
+    return next((child for child in device["children"].items(4096) if child["type"].text() == "mpath"), None)
+
+
+def _multipath_disk(root: Found, whole: Found, systems: Systems, name: str, paths: list[str]) -> Disk:
+    """It hangs in the machine where its first way does, which also knows its serial number."""
+    kernel_name = whole["kname"].text()
+    more, first = root["disks"][kernel_name], min((root["disks"][path] for path in paths), key=lambda way: way["slot"].text())
+    disk = _disk(whole, more, systems, name, whole["size"].number(MAX_BYTES, default=0), kernel_name)
+    return replace(
+        disk,
+        paths=tuple(paths),
+        serial=first["serial"].text() or disk.serial,
+        wwn=_wwn(first["wwid"].text()) or disk.wwn,
+        slot=first["slot"].text() or disk.slot,
+    )
 
 
 def _no_target(device: Found, path: str, name: str, size: int) -> str:
@@ -270,7 +316,7 @@ def _no_target(device: Found, path: str, name: str, size: int) -> str:
     return ""
 
 
-def _disk(device: Found, more: Found, systems: _Systems, name: str, size: int) -> Disk:
+def _disk(device: Found, more: Found, systems: Systems, name: str, size: int, kernel_name: str = "") -> Disk:
     vendor, model = device["vendor"].text(), device["model"].text()
     path = more["path"].text()
     if path and not _PATH.fullmatch(path):
@@ -291,7 +337,7 @@ def _disk(device: Found, more: Found, systems: _Systems, name: str, size: int) -
         model=model if vendor == "ATA" or vendor.startswith("0x") or model.startswith(vendor) else f"{vendor} {model}".strip(),
     )
     table, partitions = _partitions(disk, device, more, systems)
-    filesystem, _ = systems.get(name, ("" if table else device["fstype"].text(), ""))
+    filesystem, _ = systems.get(kernel_name or name, ("" if table else device["fstype"].text(), ""))
     return replace(disk, table=table, filesystem=filesystem, partitions=partitions)
 
 
@@ -300,7 +346,7 @@ def _wwn(text: str) -> str:
     return "" if not text.rpartition(".")[2].removeprefix("0x").strip("0") else text
 
 
-def _partitions(disk: Disk, device: Found, more: Found, systems: _Systems) -> tuple[str, tuple[ExistingPartition, ...]]:
+def _partitions(disk: Disk, device: Found, more: Found, systems: Systems) -> tuple[str, tuple[ExistingPartition, ...]]:
     """The table's kind and its partitions; what sfdisk read counts first, then what the kernel sees, then lsblk."""
     table = more["table"]["partitiontable"]
     kind = table["label"].text() if table.is_there else device["pttype"].text()
@@ -310,7 +356,7 @@ def _partitions(disk: Disk, device: Found, more: Found, systems: _Systems) -> tu
     for source in (_of_table(disk, table, kind), _of_kernel(disk, more), _of_lsblk(disk, device, kind)):
         for partition in source:
             found.setdefault(partition.number, partition)
-    return kind, tuple(_with_file_system(found[number], device, systems) for number in sorted(found))
+    return kind, tuple(_with_file_system(found[number], disk, device, systems) for number in sorted(found))
 
 
 def _of_table(disk: Disk, table: Found, kind: str) -> Iterator[ExistingPartition]:
@@ -342,15 +388,18 @@ def _children(device: Found) -> Iterator[Found]:
     return (child for child in device["children"].items(4096) if child["type"].text() == "part")
 
 
-def _with_file_system(partition: ExistingPartition, device: Found, systems: _Systems) -> ExistingPartition:
+def _with_file_system(partition: ExistingPartition, disk: Disk, device: Found, systems: Systems) -> ExistingPartition:
     filesystem, uuid = systems.get(partition.name, ("", ""))
+    name = partition.name
     for child in _children(device):
-        if not filesystem and child["name"].text() == partition.name:
-            filesystem, uuid = child["fstype"].text(), child["uuid"].text()
-    return replace(partition, filesystem=filesystem, filesystem_uuid=uuid)
+        if _number(disk, child["name"].text(), child["name"]) == partition.number:
+            name = child["name"].text()  # of a multipath disk it may be another
+            if not filesystem:
+                filesystem, uuid = systems.get(child["kname"].text(), (child["fstype"].text(), child["uuid"].text()))
+    return replace(partition, name=name, filesystem=filesystem, filesystem_uuid=uuid)
 
 
-def _file_systems(root: Found) -> _Systems:
+def _file_systems(root: Found) -> Systems:
     """What ``wipefs --json`` shows: file system and UUID by device. Several on one device are named all, so that it is none."""
     kinds: dict[str, dict[str, str]] = {}
     for printed in root["signatures"].items(1 << 14):
@@ -361,9 +410,15 @@ def _file_systems(root: Found) -> _Systems:
 
 
 def _number(disk: Disk, name: str, where: Found) -> int:
+    name = name.removeprefix("mapper/")
     digits = re.search(r"(?<!\d)\d{1,4}\Z", name)
     number = int(digits[0]) if digits else 0
-    if not 0 < number <= MAX_PARTITIONS or name != disk.partition_name(number):
+    # What kpartx makes of a multipath disk is called otherwise by each distribution.
+    names = {
+        disk.partition_name(number),
+        *(f"{disk.name}{between}{number}" for between in _KPARTX if disk.name.startswith("mpath")),
+    }
+    if not 0 < number <= MAX_PARTITIONS or name not in names:
         raise where.fault(f"is no partition of {disk.name}")
     return number
 

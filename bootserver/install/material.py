@@ -6,20 +6,20 @@ are fetched minutes apart, speak of the same disks, and nothing of it is stored.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from uuid import UUID
 
 from bootserver.cluster import attributes
 from bootserver.cluster.view import NodeView
 from bootserver.install import overrides, render, site_scripts
 from bootserver.install.entries import Entry
 from bootserver.install.inventory import Inventory
-from bootserver.install.partition import default, place, shell
-from bootserver.install.partition.place import Plan
+from bootserver.install.partition import shell
+from bootserver.install.partition.layout import lay_out, uuids
+from bootserver.install.partition.plan import Plan
+from bootserver.install.root import boot_of, check_target, root_words
 from bootserver.install.system import Own, kernel_line, system_files
 from bootserver.install.target import Target, look_at
 from bootserver.tree.inside import Inside
@@ -38,7 +38,7 @@ class Case:
     :ivar seed: the same for one try of the install; UUIDs come of it.
     :ivar authorized_keys: public keys of who may log in as root.
     :ivar state: where overrides and scripts are. :ivar templates: folders, the site's first.
-    :ivar service_group: the group that the service reads by; None where it has none.
+    :ivar service_group: the group that the service reads by; None where it has none. :ivar user: who the service is.
     """
 
     node: NodeView
@@ -57,6 +57,7 @@ class Case:
     frontend_url: str
     rsync_port: int
     service_group: int | None
+    user: str = "bootserver"
 
     @cached_property
     def target(self) -> Target:
@@ -64,26 +65,35 @@ class Case:
 
     @cached_property
     def plan(self) -> Plan:
-        filesystem = attributes.choice(self.node.attributes, "filesystem")
-        uuids = _uuids(self.seed)
-        answer = default.layout(
-            self.inventory, image_size=self.size, var_size=self.var_size, filesystem=filesystem, wipe=self.wipe
-        )
-        return place.place(answer, self.inventory, wipe=self.wipe, new_uuid=lambda: next(uuids))
+        return lay_out(
+            self.node,
+            self.inventory,
+            state=self.state,
+            user=self.user,
+            wipe=self.wipe,
+            seed=self.seed,
+            size=self.size,
+            var_size=self.var_size,
+        ).plan
 
     @cached_property
     def own(self) -> Own:
-        root = self.plan.root
+        plan, root = self.plan, self.plan.root
+        root_word, initrd_words = root_words(plan, self.target)
         return Own(
             node=self.node,
             title=self.title,
-            fstab=shell.fstab(self.plan),
+            fstab=shell.fstab(plan),
             root_uuid=root.filesystem_uuid,
             filesystem=root.filesystem,
-            machine_id=next(_uuids(self.seed + b"/machine-id")),
+            machine_id=next(uuids(self.seed + b"/machine-id")),
             host_keys=self.host_keys,
             frontend_url=self.frontend_url,
             report_up=render.plain_text(render.REPORTER, self.templates),
+            root=root_word,
+            initrd_words=initrd_words,
+            boot=boot_of(plan),
+            mdadm_conf=shell.mdadm_conf(plan),
         )
 
 
@@ -105,7 +115,7 @@ def script(case: Case) -> str:
         title=case.title,
         plan=shell.functions(plan),
         bios_disks=plan.bios_disks,
-        esp=plan.esp,
+        esps=plan.esps,
         kernel=target.kernel,
         ramdisk=target.ramdisk,
         kernel_line=kernel_line(case.own),
@@ -125,6 +135,7 @@ def scripts(case: Case) -> Iterator[tuple[str, Entry]]:
 
 def files(case: Case) -> list[Entry]:
     """What is laid over the image: what makes it this node, and over that the site's overrides."""
+    check_target(case.plan, case.target)
     own = {entry.path: entry for entry in system_files(case.own, case.target)}
     own[AUTHORIZED_KEYS] = Entry.text(AUTHORIZED_KEYS, case.authorized_keys, 0o600)
     for entry in site_files(case.state, case.node, case.templates, case.frontend_url, case.service_group):
@@ -142,11 +153,3 @@ def site_files(
         return render.render_text(text, name, node, templates, frontend_url)
 
     return overrides.collect(state, node, rendered, service_group)
-
-
-def _uuids(seed: bytes) -> Iterator[UUID]:
-    """Random to everybody who does not know the seed (RFC 9562, version 4 in form)."""
-    number = 0
-    while True:
-        yield UUID(bytes=hashlib.sha256(seed + number.to_bytes(4)).digest()[:16], version=4)
-        number += 1

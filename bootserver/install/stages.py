@@ -44,6 +44,11 @@ def late(frontend_url: str, token: Secret, functions: str) -> str:
     return "".join([_head(frontend_url, token), functions, _script("late.sh")])
 
 
+def ask_script() -> str:
+    """How what runs in an installer speaks to the frontend: shell functions, to stand behind FRONTEND and TOKEN."""
+    return _script("ask.sh")
+
+
 @dataclass(frozen=True, slots=True)
 class Own:
     """What the new system of a node is made one of the cluster by; see :class:`bootserver.install.material.Case`."""
@@ -72,7 +77,7 @@ def late_files(own: Own) -> list[Entry]:
 
 def _head(frontend_url: str, token: Secret) -> str:
     facts = f"FRONTEND={shlex.quote(frontend_url)}\nTOKEN={shlex.quote(token.reveal())}\n"
-    return f"#!/bin/sh\n{facts}{_script('ask.sh')}"
+    return f"#!/bin/sh\n{facts}{ask_script()}{_script('stage.sh')}"
 
 
 def _script(name: str) -> str:

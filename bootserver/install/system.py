@@ -15,6 +15,7 @@ from bootserver.cluster.view import NodeView
 from bootserver.errors import Refused
 from bootserver.install.entries import Entry
 from bootserver.install.network import network_files
+from bootserver.install.root import Boot
 from bootserver.install.target import Target
 from bootserver.values.secret import Secret
 
@@ -29,6 +30,9 @@ class Own:
     :ivar fstab: its file systems. :ivar root_uuid: of the one that holds ``/``. :ivar filesystem: its kind.
     :ivar host_keys: file name: content; empty for a node that has none yet, which then makes them itself.
     :ivar frontend_url: where it reaches the frontend.
+    :ivar root: the kernel's word for it, where its UUID does not do; :ivar initrd_words: what the initrd is told beside.
+    :ivar boot: where GRUB finds the kernel, where that is not just the file system of ``/``.
+    :ivar mdadm_conf: its arrays; empty where it has none.
     """
 
     node: NodeView
@@ -40,6 +44,10 @@ class Own:
     host_keys: Mapping[str, Secret]
     frontend_url: str
     report_up: str
+    root: str = ""
+    initrd_words: tuple[str, ...] = ()
+    boot: Boot | None = None
+    mdadm_conf: str = ""
 
 
 def system_files(own: Own, target: Target) -> list[Entry]:
@@ -55,6 +63,8 @@ def system_files(own: Own, target: Target) -> list[Entry]:
         *reporter(own.frontend_url, own.report_up, has_systemd=target.has_systemd),
         *host_key_files(own.host_keys),
     ]
+    if own.mdadm_conf and target.mdadm_conf:
+        entries.append(Entry.text(target.mdadm_conf, own.mdadm_conf))
     if target.is_selinux:
         entries.append(Entry.text(".autorelabel", ""))  # the first boot labels what a copy over the network did not
     return entries
@@ -78,7 +88,7 @@ def kernel_line(own: Own) -> str:
         # grammar.kernel_args lets no quote in; this is the lock of the target itself.
         if not re.fullmatch(r"[A-Za-z0-9_.,:=/+%@~^\[\]()!*?-]+", word):
             raise Refused(f"bootflag {word!r} can't be written for GRUB")
-    return " ".join([f"root=UUID={own.root_uuid}", "ro", *flags])
+    return " ".join([own.root or f"root=UUID={own.root_uuid}", "ro", *own.initrd_words, *flags])
 
 
 def grub_files(own: Own, target: Target) -> list[Entry]:
@@ -89,12 +99,17 @@ def grub_files(own: Own, target: Target) -> list[Entry]:
     line = kernel_line(own)
     words = " ".join(f"'{word}'" for word in line.split())
     serial = _serial(line)
+    boot = own.boot or Boot(own.root_uuid, own.filesystem)
+    # On a file system of its own, what is below /boot is at its top.
+    top = "/boot" if boot.is_apart else ""
+    kernel, ramdisk = target.kernel.removeprefix(top), target.ramdisk and target.ramdisk.removeprefix(top)
     menu = [
         "# Written by bootserver's installer; update-grub (grub2-mkconfig) replaces it.",
         "set timeout=0",  # what a node boots is chosen on the frontend (rescue, bootflags), not before the machine
         "set default=0",
         "insmod part_gpt",
-        f"insmod {'xfs' if own.filesystem == 'xfs' else 'ext2'}",
+        *(f"insmod {module}" for module in boot.modules),
+        f"insmod {'xfs' if boot.filesystem == 'xfs' else 'ext2'}",
     ]
     if serial is not None:
         menu += [
@@ -103,10 +118,10 @@ def grub_files(own: Own, target: Target) -> list[Entry]:
             "terminal_output serial console",
         ]
     menu += [
-        f"search --no-floppy --fs-uuid --set=root {own.root_uuid}",
+        f"search --no-floppy --fs-uuid --set=root {boot.uuid}",
         f"menuentry '{re.sub(r'[^A-Za-z0-9 ._()/-]', '', own.title)}' {{",
-        f"  linux {target.kernel} {words}",
-        *([f"  initrd {target.ramdisk}"] if target.ramdisk else []),
+        f"  linux {kernel} {words}",
+        *([f"  initrd {ramdisk}"] if ramdisk else []),
         "}",
         "",
     ]
@@ -168,6 +183,5 @@ def reporter(frontend_url: str, report_up: str, *, has_systemd: bool = True) -> 
 def host_key_files(host_keys: Mapping[str, Secret]) -> list[Entry]:
     """A node's SSH host keys, as sshd wants them. :param host_keys: file name: content."""
     return [
-        Entry.text(f"etc/ssh/{name}", key.reveal(), 0o644 if name.endswith(".pub") else 0o600)
-        for name, key in host_keys.items()
+        Entry.text(f"etc/ssh/{name}", key.reveal(), 0o644 if name.endswith(".pub") else 0o600) for name, key in host_keys.items()
     ]

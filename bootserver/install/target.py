@@ -23,6 +23,7 @@ class Network(enum.Enum):
 class Target:
     """:ivar kernel: the newest that can be booted, ``/boot/vmlinuz-6.1.0-13-amd64``. :ivar ramdisk: what belongs to it, or None.
     :ivar grub: where GRUB keeps its configuration, below ``boot``.
+    :ivar mdadm_conf: where mdadm keeps its own, below ``/``; None where there is no mdadm. :ivar has_dracut: it makes the initrd.
     """
 
     network: Network
@@ -32,6 +33,9 @@ class Target:
     has_sshd: bool
     has_systemd: bool
     is_selinux: bool
+    mdadm_conf: str | None = None
+    has_lvm: bool = False
+    has_dracut: bool = False
 
 
 def look_at(tree: Path) -> Target:
@@ -48,7 +52,16 @@ def look_at(tree: Path) -> Target:
             inside.is_file("/usr/sbin/sshd") and inside.is_file("/usr/bin/ssh-keygen"),
             inside.is_file("/usr/lib/systemd/systemd") or inside.is_file("/lib/systemd/systemd"),
             inside.is_file("/etc/selinux/config") and inside.is_file("/usr/sbin/setfiles"),
+            _mdadm_conf(inside),
+            any(inside.is_file(path) for path in ("/usr/sbin/lvm", "/sbin/lvm")),
+            any(inside.is_file(path) for path in ("/usr/bin/dracut", "/usr/sbin/dracut", "/sbin/dracut")),
         )
+
+
+def _mdadm_conf(inside: Inside) -> str | None:
+    if not any(inside.is_file(path) for path in ("/usr/sbin/mdadm", "/sbin/mdadm")):
+        return None
+    return "etc/mdadm/mdadm.conf" if inside.is_folder("/etc/mdadm") else "etc/mdadm.conf"
 
 
 def _network(inside: Inside) -> Network:

@@ -9,6 +9,11 @@ tftp-0, tftp-1 ...
 web
     Flask under gunicorn, which has workers of its own.
 
+follower
+    learns from a site's DHCP server and tells a site's dnsmasq of the nodes (:mod:`bootserver.service.follower`). Its hand, which
+    reads logs, is root.
+dns
+    answers names, and tells a site's server of them (:mod:`bootserver.service.dns_part`).
 rsync, rsync-gate
     the image server, the one part that is root; and who tells it whose turn it is.
 
@@ -23,7 +28,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -32,6 +37,7 @@ from types import FrameType
 
 from bootserver import data
 from bootserver.cluster import status, tickets
+from bootserver.cluster.addresses import News
 from bootserver.cluster.boot import boot_plan
 from bootserver.cluster.discovery import Machine
 from bootserver.cluster.events import Event, Kind
@@ -44,10 +50,16 @@ from bootserver.db.backup import backup, backup_path
 from bootserver.db.connection import Databases, SqliteDatabase, open_databases
 from bootserver.images.store import ImageStore
 from bootserver.netboot import loaders
+from bootserver.netboot.content import Resolve
 from bootserver.netboot.dhcp.advertise import Advertiser
 from bootserver.netboot.dhcp.answer import Responder
 from bootserver.netboot.dhcp.link import Link
+from bootserver.netboot.dhcp.loop import Loop
+from bootserver.netboot.dhcp.neighbours import OwnAddress
+from bootserver.netboot.dhcp.proxy import ProxyResponder
+from bootserver.netboot.dhcp.proxy_server import ProxyServer
 from bootserver.netboot.dhcp.request import DhcpRequest, Registration
+from bootserver.netboot.dhcp.rogue import Rogues
 from bootserver.netboot.dhcp.server import DhcpServer
 from bootserver.netboot.dhcp.tail import BootFile
 from bootserver.netboot.files import FileStore
@@ -56,9 +68,10 @@ from bootserver.netboot.tftp.contract import TftpLimits, TransferEnd
 from bootserver.netboot.tftp.server import TftpServer
 from bootserver.netboot.tftp.transfer import Outcome
 from bootserver.service import nginx_log, privileges, rsync_gate
+from bootserver.service.addresses import Scribe, Teller
 from bootserver.service.recorder import Recorder
 from bootserver.service.rsync_server import RsyncServer
-from bootserver.service.sockets import Channel
+from bootserver.service.sockets import Channel, DnsPair
 from bootserver.service.supervisor import GRACE_SECONDS, Part, Ready
 from bootserver.values.firmware import Firmware
 
@@ -76,6 +89,9 @@ class Sockets:
     :ivar tftp: those of each worker.
     :ivar nginx: where nginx tells what it sent; None where there is none in front.
     :ivar https: None where nothing is answered by HTTPS.
+    :ivar pxe: port 4011, where firmware asks a proxyDHCP server for its boot file.
+    :ivar dns: UDP and TCP of each address that names are answered on.
+    :ivar addresses: what the DHCP part learns of nodes' addresses, and who writes it down; None: nobody.
     """
 
     pipe: tuple[int, int]
@@ -87,14 +103,21 @@ class Sockets:
     advertisers: Sequence[Advertiser]
     nginx: socket.socket | None = None
     https: socket.socket | None = None
+    pxe: Sequence[Link] = ()
+    addresses: Channel | None = None
+    dns: Sequence[DnsPair] = ()
 
 
 def make_parts(config: Config, sockets: Sockets) -> list[Part]:
     """All parts that a configuration asks for."""
     parts = [Part("recorder", partial(_recorder, config, sockets))]
-    if config.dhcp.mode is DhcpMode.SERVER:
+    if config.dhcp.mode is not DhcpMode.OFF:
         parts.append(Part("dhcp", partial(_dhcp, config, sockets)))
+    if config.dhcp.mode is DhcpMode.OFF or config.dhcp.hostsdir is not None:
+        parts.append(Part("follower", partial(_follower, config, sockets), as_root=True))
     parts += [Part(f"tftp-{number}", partial(_tftp, config, sockets, each)) for number, each in enumerate(sockets.tftp)]
+    if sockets.dns:
+        parts.append(Part("dns", partial(_dns, config, sockets)))
     parts.append(Part("web", partial(_web, config, sockets)))
     if sockets.https is not None:
         parts.append(Part("web-tls", partial(_web, config, sockets, tls=True)))
@@ -113,7 +136,7 @@ class _Core:
         self.databases: Databases = open_databases(config)
         cluster = self.databases.cluster
         copy = SqliteDatabase(backup_path(cluster)) if isinstance(cluster, SqliteDatabase) else None
-        self.keeper = ViewKeeper(cluster, config.dhcp.lease_seconds, copy)
+        self.keeper = ViewKeeper(cluster, config.dhcp.lease_seconds, copy, frontend_resolves=config.dns.for_nodes)
         self.reporter = PipeReporter(sockets.pipe[1])
         self.keeper.start()
         # What was imported and loaded so far is never garbage: the collector need not look at it again and again.
@@ -140,8 +163,8 @@ def _plan(config: Config) -> Callable[[NodeView | None, Firmware], Plan]:
     return plan
 
 
-def _resolver(config: Config, core: _Core, files: FileStore) -> Resolver:
-    return Resolver(
+def _resolver(config: Config, core: _Core, files: FileStore) -> Resolve:
+    resolver = Resolver(
         lambda: core.keeper.view,
         _plan(config),
         files,
@@ -149,6 +172,8 @@ def _resolver(config: Config, core: _Core, files: FileStore) -> Resolver:
         http_port=config.http.seen_port,
         by_http=config.http.boot_files,
     )
+    # Where we give no addresses, who has one is found out before a ticket goes there.
+    return resolver if config.dhcp.mode is DhcpMode.SERVER else OwnAddress(resolver, lambda: core.keeper.view)
 
 
 def _on_terminate(stop: Callable[[], object]) -> None:
@@ -177,6 +202,9 @@ def _recorder(config: Config, sockets: Sockets, ready: Ready) -> None:
         files = FileStore(config.frontend.tftpboot)
         follower = partial(nginx_log.follow, sockets.nginx, _resolver(config, core, files), recorder.enqueue)
         threading.Thread(target=follower, name="nginx", daemon=True).start()
+    if sockets.addresses is not None:
+        scribe = Scribe(sockets.addresses[1], cluster, recorder.enqueue)
+        threading.Thread(target=scribe.run, name="addresses", daemon=True).start()
     _on_terminate(recorder.stop)
     ready()
     recorder.run()
@@ -193,19 +221,76 @@ def _dhcp(config: Config, sockets: Sockets, ready: Ready) -> None:
         firmware = None if found.firmware is None else found.firmware.name
         core.reporter.register(Machine(found.mac, found.uuid, found.network.name, found.netboots, firmware))
 
-    server = DhcpServer(
-        sockets.dhcp,
-        lambda: core.keeper.view,
-        Responder(boot_file, no_proxy_wait=config.dhcp.no_proxy_wait),
-        core.reporter,
-        register,
-        advertisers=sockets.advertisers,
-        on_tick=core.reporter.flush,
-    )
+    tell = _ignore if sockets.addresses is None else Teller(sockets.addresses[0])
+    server: Loop
+    if config.dhcp.mode is DhcpMode.PROXY:
+        server = ProxyServer(
+            sockets.dhcp,
+            sockets.pxe,
+            lambda: core.keeper.view,
+            ProxyResponder(boot_file),
+            core.reporter,
+            register,
+            tell,
+            allowed=frozenset(config.dhcp.site_servers),
+            advertisers=sockets.advertisers,
+            on_tick=core.reporter.flush,
+            look_seconds=config.dhcp.look_seconds,
+        )
+    else:
+        server = DhcpServer(
+            sockets.dhcp,
+            lambda: core.keeper.view,
+            Responder(boot_file, no_proxy_wait=config.dhcp.no_proxy_wait),
+            core.reporter,
+            register,
+            advertisers=sockets.advertisers,
+            on_tick=core.reporter.flush,
+            rogues=Rogues(frozenset(config.dhcp.site_servers)),
+            look_seconds=config.dhcp.look_seconds,
+            in_use=tell,
+        )
     _on_terminate(server.stop)
     ready()
     server.serve()
     core.reporter.flush()
+
+
+def _ignore(_news: News) -> None:
+    """Where nobody writes addresses down."""
+
+
+def _follower(config: Config, sockets: Sockets, ready: Ready) -> None:
+    # Imported in this process alone: the others have no use for it.
+    from bootserver.netboot.dhcp_events.hosts import hosts
+    from bootserver.netboot.dhcp_events.learner import Learner
+    from bootserver.service import follower, hook_socket
+    from bootserver.service.dnsmasq_hosts import HostsFolder
+
+    dhcp, user = config.dhcp, privileges.account(config.frontend.user)
+    learns = dhcp.mode is DhcpMode.OFF
+    hand = follower.start_hand(dhcp.follow if learns else (), dhcp.dnsmasq_pid_file)
+    hook = hook_socket.listen(config.frontend.run, dhcp.event_group) if learns else None
+    privileges.become(user, "follower")
+    core = _Core(config, sockets)
+    tell = _ignore if sockets.addresses is None else Teller(sockets.addresses[0])
+    part = follower.Follower(
+        hand,
+        hook,
+        lambda: core.keeper.view,
+        Learner(core.reporter, core.reporter.register, tell),
+        core.reporter,
+        hosts=partial(hosts, http_port=config.http.seen_port, by_http=config.http.boot_files),
+        folder=None if dhcp.hostsdir is None else HostsFolder(dhcp.hostsdir),
+        on_tick=core.reporter.flush,
+    )
+    _on_terminate(part.stop)
+    ready()
+    try:
+        part.serve()
+    finally:
+        hand.end()
+        core.reporter.flush()
 
 
 class _Supplied:
@@ -223,9 +308,12 @@ def _boot_file(
 ) -> BootFile | None:
     if not node.appliance.installs:
         return None
+    attributes = node.attributes
+    if config.dhcp.mode is DhcpMode.PROXY and _loses_its_server(request, attributes) and _UEFI_IPXE in supplied:
+        attributes = {**attributes, "loader": loaders.Loader.IPXE.value}
     try:
         chosen = loaders.boot_file(
-            node.attributes,
+            attributes,
             request.firmware or Firmware.BIOS,
             mac=request.mac,
             is_ipxe=request.is_ipxe,
@@ -240,6 +328,19 @@ def _boot_file(
         return None
     http_boot = request.firmware is not None and request.firmware.is_http and not request.is_ipxe
     return BootFile(chosen, url="://" in chosen, http_boot=http_boot)
+
+
+_UEFI_IPXE = "snponly.efi"
+
+
+def _loses_its_server(request: DhcpRequest, attributes: Mapping[str, str]) -> bool:
+    """Would it get GRUB for want of a wish, which can't be started beside a site's DHCP server?
+
+    Debian's GRUB (2.06, seen with OVMF) looks for its server in the site's ACK alone, not in what we said, and ends at its
+    prompt. One that was wished for is given: the site's server may well name us as next-server.
+    """
+    wish = attributes.get("loader", loaders.Loader.AUTO.value)
+    return request.firmware is Firmware.UEFI_X64 and not request.is_ipxe and wish == loaders.Loader.AUTO.value
 
 
 def _tftp(config: Config, sockets: Sockets, listeners: Sequence[socket.socket], ready: Ready) -> None:
@@ -319,6 +420,14 @@ def _web(config: Config, sockets: Sockets, ready: Ready, *, tls: bool = False) -
         assert sockets.https is not None and http.tls_certificate is not None and http.tls_key is not None
         files = (http.tls_certificate, http.tls_key)
         WebServer(application, sockets.https.fileno(), http.workers, http.threads, ready, files).run()
+
+
+def _dns(config: Config, sockets: Sockets, ready: Ready) -> None:
+    # Imported in this process alone: dnspython takes its time.
+    from bootserver.service import dns_part
+
+    core = _Core(config, sockets)
+    dns_part.serve(config, core.keeper, core.reporter, sockets.dns, _on_terminate, ready)
 
 
 def _rsync_gate(config: Config, sockets: Sockets, ready: Ready) -> None:

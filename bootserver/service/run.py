@@ -20,7 +20,7 @@ from bootserver.db.connection import DatabaseError, open_databases
 from bootserver.db.rows import NetworkRow
 from bootserver.errors import BootserverError, Unavailable
 from bootserver.netboot.dhcp.advertise import Advertiser, open_advertiser
-from bootserver.netboot.dhcp.link import Link, open_link
+from bootserver.netboot.dhcp.link import PXE_PORT, Link, open_link, open_pxe_link
 from bootserver.service import privileges, sockets
 from bootserver.service.nginx_log import open_log
 from bootserver.service.parts import Sockets, make_parts
@@ -38,7 +38,6 @@ def serve(config: Config) -> int:
     """
     if not config.frontend.tftpboot.is_dir():
         raise Unavailable(f"{config.frontend.tftpboot} is not there: run `bootserver init`")
-    _check_mode(config)
     user = privileges.account(config.frontend.user)
     privileges.check_reach(user, config.frontend.state)
     gc.set_threshold(700)  # Python's own; a command's (cli/main.py) is for processes that end soon
@@ -52,11 +51,6 @@ def serve(config: Config) -> int:
         return Supervisor(parts, user, lambda: _reload(config, opener)).run()
     finally:
         pid_file.unlink(missing_ok=True)
-
-
-def _check_mode(config: Config) -> None:
-    if config.dhcp.mode is DhcpMode.PROXY:
-        raise Unavailable(f"dhcp.mode 'proxy' can't be served by this version: set 'server' or 'off' in {config.path}")
 
 
 def _check_tls(config: Config) -> None:
@@ -87,7 +81,6 @@ def _reload(old: Config, opener: _Opener) -> list[Part] | None:
         config = configuration.load(old.path)
         if config.frontend != old.frontend:
             raise BootserverError("[frontend] changes with a restart, not with a reload")
-        _check_mode(config)
         return make_parts(config, opener.open(config))
     except BootserverError as error:
         logger.error("not reloaded, the service goes on as it was: %s", error)
@@ -122,10 +115,14 @@ class _Opener:
             f"rsync {config.rsync.port}", lambda: sockets.tcp(config.rsync.port, "rsync", f"rsync.port in {where}")
         )
         gate = wanted.get("gate", sockets.channel)
+        addresses = wanted.get("addresses", sockets.channel)
         links: list[Link] = []
+        pxe: list[Link] = []
         advertisers: list[Advertiser] = []
-        for device in _devices(config) if config.dhcp.mode is DhcpMode.SERVER else ():
+        for device in _devices(config) if config.dhcp.mode is not DhcpMode.OFF else ():
             links.append(wanted.get(f"dhcp {config.dhcp.port} {device}", partial(_link, device, config)))
+            if config.dhcp.mode is DhcpMode.PROXY:
+                pxe.append(wanted.get(f"pxe {device}", partial(_pxe_link, device, config)))
             if config.network.router_advertisement:
                 advertisers.append(wanted.get(f"advertiser {device}", partial(open_advertiser, device)))
         nginx = None
@@ -137,7 +134,8 @@ class _Opener:
             https = wanted.get(
                 f"https {config.http.tls_port}", lambda: sockets.tcp(config.http.tls_port, "HTTPS", f"http.tls_port in {where}")
             )
-        return Sockets(self._pipe, http, rsync, gate, tftp, links, advertisers, nginx, https)
+        names = _names(config, wanted)
+        return Sockets(self._pipe, http, rsync, gate, tftp, links, advertisers, nginx, https, pxe, addresses, names)
 
 
 class Closable(Protocol):
@@ -172,6 +170,19 @@ class _Wanted:
             self._before[name].close()
 
 
+def _names(config: Config, wanted: _Wanted) -> list[sockets.DnsPair]:
+    """Where names are answered; nowhere, where they are not."""
+    if not config.dns.enabled:
+        return []
+    # Imported where it is wanted: dnspython takes its time.
+    from bootserver.service import dns_part
+
+    dns_part.prepare(config, privileges.account(config.frontend.user))
+    port, setting = config.dns.port, f"dns.port or dns.enabled in {config.path}"
+    found = dns_part.addresses(config)
+    return [wanted.get(f"dns {port} {address}", partial(sockets.dns, address, port, setting)) for address in found]
+
+
 def _devices(config: Config) -> list[str]:
     """The frontend's interfaces on the cluster's networks; the configured one first, and alone if the database is away."""
     devices = [config.network.interface]
@@ -184,12 +195,18 @@ def _devices(config: Config) -> list[str]:
 
 
 def _link(device: str, config: Config) -> Link:
+    return _opened(partial(open_link, device, config.dhcp.port), config.dhcp.port, f"DHCP on {device}", config)
+
+
+def _pxe_link(device: str, config: Config) -> Link:
+    return _opened(partial(open_pxe_link, device), PXE_PORT, f"proxyDHCP on {device}", config)
+
+
+def _opened(make: Callable[[], Link], port: int, what: str, config: Config) -> Link:
     try:
-        return open_link(device, config.dhcp.port)
+        return make()
     except Unavailable as error:
         cause = error.__cause__
         if isinstance(cause, OSError):
-            raise sockets.taken(
-                cause, socket.SOCK_DGRAM, config.dhcp.port, f"DHCP on {device}", f"dhcp.mode in {config.path}"
-            ) from cause
+            raise sockets.taken(cause, socket.SOCK_DGRAM, port, what, f"dhcp.mode in {config.path}") from cause
         raise

@@ -210,12 +210,14 @@ def _folders(config: Config, owner: pwd.struct_passwd | None) -> None:
             *((state / name, 0o750) for name in _SITE_FOLDERS),
             (config.frontend.keys, 0o755),
             (state / "db", 0o700),
+            (config.frontend.dns, 0o700),
         ):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(mode)
         config.frontend.run.mkdir(exist_ok=True)
         if owner is not None:
-            os.chown(state / "db", owner.pw_uid, owner.pw_gid)
+            for folder in (state / "db", config.frontend.dns):
+                os.chown(folder, owner.pw_uid, owner.pw_gid)
             for name in _SITE_FOLDERS:
                 os.chown(state / name, 0, owner.pw_gid)
     except OSError as error:

@@ -62,6 +62,40 @@ def tcp(port: int, what: str, setting: str) -> socket.socket:
     return listener
 
 
+class DnsPair(tuple[socket.socket, socket.socket]):
+    """UDP and TCP of one address that names are answered on."""
+
+    def close(self) -> None:
+        for each in self:
+            each.close()
+
+
+def dns(address: str, port: int, setting: str) -> DnsPair:
+    """Both sockets of one address of ours: an answer must come from where it was asked, and a resolver of the frontend's own
+    may have the port on other addresses. The address may come later than we (IP_FREEBIND, ip(7)).
+
+    :raises Unavailable: the port is taken, or may not be used.
+    """
+    ip_freebind = 15  # linux/in.h; Python has no name for it
+    opened: list[socket.socket] = []
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        listener = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        listener.setsockopt(socket.IPPROTO_IP, ip_freebind, 1)
+        if kind == socket.SOCK_STREAM:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        else:
+            enlarge(listener)
+        try:
+            bind(listener, address, port, "DNS", setting)
+        except Unavailable:
+            for each in opened:
+                each.close()
+            raise
+        opened.append(listener)
+    opened[1].listen(1024)
+    return DnsPair(opened)
+
+
 class Channel(tuple[socket.socket, socket.socket]):
     """Two ends of a conversation between two parts; both outlive the processes that use them."""
 

@@ -12,7 +12,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from bootserver.errors import BootserverError, Unavailable
-from bootserver.web import files, install_api, node_api
+from bootserver.web import distro_files, files, install_api, kickstart_api, node_api
 from bootserver.web.asker import shown_path
 from bootserver.web.site import Site, plain
 
@@ -35,6 +35,8 @@ def create_app(site: Site) -> Flask:
     app.before_request(_forget_grub_soon)
     app.register_blueprint(node_api.blueprint(site))
     app.register_blueprint(install_api.blueprint(site))
+    app.register_blueprint(kickstart_api.blueprint(site))
+    app.register_blueprint(distro_files.blueprint(site))
     app.register_blueprint(files.blueprint(site))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(BootserverError, _our_error)

@@ -121,8 +121,10 @@ def archive(found: Iterable[tuple[str, Entry]]) -> Response:
 
 
 def token() -> str:
+    """The token of a request. In its URL, too: the wget of debian-installer, by which it gets its first stage, sends no headers
+    of ours. Nothing here writes URLs with their queries down."""
     scheme, _, value = request.headers.get("Authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else ""
+    return value.strip() if scheme.lower() == "bearer" else request.args.get("token", "")
 
 
 def _deny(site: Site, who: Asker | None, why: str) -> NoReturn:

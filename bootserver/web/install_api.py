@@ -124,6 +124,7 @@ class _InstallApi:
             frontend_url=self._url(asker),
             rsync_port=config.rsync.port,
             service_group=self._site.service_group,
+            user=config.frontend.user,
         )
 
     def _url(self, asker: Asker) -> str:

@@ -43,7 +43,9 @@ TOOLS = {
 class Rescue(Protocol):
     """Boots a machine into the rescue system; it is at its first prompt."""
 
-    def __call__(self, bus: DiskBus, card: str, *, action: str = "rescue", disks: int = 1) -> Guest: ...
+    def __call__(
+        self, bus: DiskBus, card: str, *, action: str = "rescue", disks: int = 1, firmware: Firmware = Firmware.BIOS
+    ) -> Guest: ...
 
 
 @pytest.fixture
@@ -53,10 +55,10 @@ def rescue(product: Product, namespace: Namespace, tmp_path: Path) -> Iterator[R
     product.cli("bootflags", "set", "console=ttyS0")
     with contextlib.ExitStack() as guests:
 
-        def boot(bus: DiskBus, card: str, *, action: str = "rescue", disks: int = 1) -> Guest:
+        def boot(bus: DiskBus, card: str, *, action: str = "rescue", disks: int = 1, firmware: Firmware = Firmware.BIOS) -> Guest:
             product.cli("pxe", "set", NODE, action)
             images = tuple(blank_disk(tmp_path / f"disk-{number}", DISK_MB) for number in range(disks))
-            machine = Machine(firmware=Firmware.BIOS, macs=(MAC,), memory=512, disks=images, bus=bus, card=card)
+            machine = Machine(firmware=firmware, macs=(MAC,), memory=512, disks=images, bus=bus, card=card)
             return guests.enter_context(Guest(namespace, "guest", machine, tmp_path))
 
         yield boot
@@ -98,18 +100,18 @@ def test_the_rescue_system_has_its_tools_and_they_work(rescue: Rescue) -> None:
 
 
 @pytest.mark.parametrize(
-    ("bus", "card", "disk", "driver"),
+    ("firmware", "bus", "card", "disk", "driver"),
     [
-        (DiskBus.AHCI, "e1000", "sda", "e1000"),
-        pytest.param(DiskBus.NVME, "e1000e", "nvme0n1", "e1000e", marks=pytest.mark.full),
-        (DiskBus.SCSI, "virtio-net-pci", "sda", "virtio_net"),
+        (Firmware.BIOS, DiskBus.AHCI, "e1000", "sda", "e1000"),
+        pytest.param(Firmware.BIOS, DiskBus.NVME, "e1000e", "nvme0n1", "e1000e", marks=pytest.mark.full),
+        (Firmware.UEFI, DiskBus.SCSI, "virtio-net-pci", "sda", "virtio_net"),
     ],
-    ids=lambda value: value.name.lower() if isinstance(value, DiskBus) else None,
+    ids=lambda value: value.name.lower() if isinstance(value, DiskBus | Firmware) else None,
 )
 def test_disks_and_cards_are_found_by_what_they_say_they_are(
-    bus: DiskBus, card: str, disk: str, driver: str, rescue: Rescue
+    firmware: Firmware, bus: DiskBus, card: str, disk: str, driver: str, rescue: Rescue
 ) -> None:
-    guest = rescue(bus, card)
+    guest = rescue(bus, card, firmware=firmware)
     until_prompt(guest)
     ask(guest, "until [ -s /run/lease ]; do sleep 1; done; . /run/lease; echo $hostname has $ip", f"{NODE} has 10\\.77\\.")
     ask(guest, "lsblk -bdnro NAME,SIZE -e 11", f"{disk} {DISK_MB << 20}")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from tests.e2e.conftest import PowerOn
-from tests.lab.disk import BOOTED, FLOPPY_BOOTED, boot_floppy
+from tests.lab.disk import BOOTED
 from tests.lab.guest import Firmware, Guest
 from tests.lab.process import Process, patience
 from tests.lab.product import Product
@@ -94,24 +93,6 @@ def test_two_network_cards_of_one_machine_are_one_node(
     assert [row["node"] for row in site.rows("pxe", "list") if row["node"].startswith("compute-")] == ["compute-0-0"]
     assert discovery.text().count("Inserted node") == 1
     assert discovery.alive, "it waits for a second machine, and none has come"
-
-
-@pytest.mark.parametrize("loader", ["pxelinux", "ipxe"])
-def test_a_bios_is_flashed_once_and_then_the_disk_is_booted(
-    loader: str, site: Product, power_on: PowerOn, tmp_path: Path
-) -> None:
-    site.cli("attr", "set", "loader", loader)
-    site.cli("pxe", "action", "add", "pxeflash", "--floppy", str(boot_floppy(tmp_path / "bios.img")))
-    site.cli("insert-ethers", "--batch", "--mac", "52:54:00:77:01:01")
-    site.cli("pxe", "set", "compute-0-0", "pxeflash")
-
-    guest = power_on(Firmware.BIOS)
-    guest.wait(FLOPPY_BOOTED, patience(15))
-
-    site.wait_for_events("compute-0-0", ("ramdisk sent", "action"), patience(5))
-    assert site.action_of("compute-0-0") == "os"
-    guest.reset()
-    guest.wait(BOOTED, patience(15))
 
 
 @pytest.mark.full

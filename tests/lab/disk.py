@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.lab.cache import cached, fingerprint
 
+SECTOR = 512
 BOOTED = "LAB-LOCALDISK booted"
 FLOPPY_BOOTED = "LAB-FLOPPY booted"
 
@@ -29,6 +30,38 @@ _BOOT_CODE = bytes.fromhex(
     "ebfd"  # jmp stop
 )
 _BOOT_CODE_LIMIT = 440  # then come the disk's signature and the partition table
+
+# What a floppy's boot sector does, as a program on it would: read its last sector by the BIOS, which only finds it if the whole
+# image came, and write the text that is there to the serial port itself.
+_FLOPPY_CODE = bytes.fromhex(
+    "31c0"  # xor ax, ax
+    "8ed8"  # mov ds, ax
+    "8ec0"  # mov es, ax
+    "8ed0"  # mov ss, ax
+    "bc007c"  # mov sp, 7c00h
+    "b80102"  # mov ax, 0201h: read one sector
+    "bb007e"  # mov bx, 7e00h: to here
+    "b9124f"  # mov cx, 4f12h: cylinder 79, sector 18,
+    "b601"  # mov dh, 1: head 1, of the drive in dl, which it was booted from
+    "cd13"  # int 13h
+    "721a"  # jc stop
+    "be007e"  # mov si, 7e00h
+    "ac"  # next: lodsb
+    "84c0"  # test al, al
+    "7412"  # jz stop
+    "88c4"  # mov ah, al
+    "bafd03"  # mov dx, 3fdh: the line's status
+    "ec"  # wait: in al, dx
+    "a820"  # test al, 20h: may the next character be written?
+    "74fb"  # jz wait
+    "88e0"  # mov al, ah
+    "baf803"  # mov dx, 3f8h
+    "ee"  # out dx, al
+    "ebe9"  # jmp next
+    "f4"  # stop: hlt
+    "ebfd"  # jmp stop
+)
+_FLOPPY_SECTORS = 2880
 
 # What UEFI runs: GRUB with nothing but this. It must not come back: the firmware would go on to the next device.
 _GRUB = f"""\
@@ -60,10 +93,10 @@ def bootable_disk(path: Path) -> Path:
 
 
 def boot_floppy(path: Path) -> Path:
-    """A 1.44 MB floppy image that prints :data:`FLOPPY_BOOTED`, as a BIOS flash program would begin."""
-    # SeaBIOS shows a character on the serial line when the next one comes: so the text goes on.
-    code = _BOOT_CODE + f"{FLOPPY_BOOTED} and runs\r\n\0".encode()
-    path.write_bytes(code.ljust(510, b"\0") + b"\x55\xaa" + bytes(2880 * 512 - 512))
+    """A 1.44 MB floppy image that says :data:`FLOPPY_BOOTED`, as a BIOS flash program would begin."""
+    boot_sector = _FLOPPY_CODE.ljust(SECTOR - 2, b"\0") + b"\x55\xaa"
+    last_sector = f"\r\n{FLOPPY_BOOTED}\r\n".encode().ljust(SECTOR, b"\0")
+    path.write_bytes(boot_sector + bytes((_FLOPPY_SECTORS - 2) * SECTOR) + last_sector)
     return path
 
 

@@ -69,6 +69,7 @@ class Machine:
     :ivar disks: raw images.
     :ivar bus: what they are behind.
     :ivar card: QEMU's name of what its network cards are, such as ``e1000e``.
+    :ivar has_screen: it has a graphics card, as most have; only programs that will not run without one need it here.
     """
 
     firmware: Firmware
@@ -80,6 +81,7 @@ class Machine:
     disks: tuple[Path, ...] = ()
     bus: DiskBus = DiskBus.VIRTIO
     card: str = "virtio-net-pci"
+    has_screen: bool = False
 
 
 class Guest:
@@ -197,6 +199,8 @@ class Guest:
         command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         command += ["-qmp", f"unix:{self._qmp},server=on,wait=off"]
         command += ["-device", "virtio-rng-pci"]  # a guest without entropy waits for it
+        if machine.has_screen:
+            command += ["-device", "VGA"]
         if machine.uuid is not None:
             command += ["-uuid", str(machine.uuid)]
         if uefi:

@@ -170,7 +170,7 @@ def test_an_action_that_a_node_boots_stays(admin: Administrator) -> None:
         ("pxe", "action", "add", "../x", "--localboot"),
         ("pxe", "action", "add", "x", "--kernel", "k", "--args", 'a="b c"'),
         ("pxe", "action", "add", "x", "--kernel", "k", "--args", "a=${net0/mac}"),
-        ("pxe", "action", "add", "x", "--kernel", "k", "--args", "a;b"),
+        ("pxe", "action", "add", "x", "--kernel", "k", "--args", ";b"),
         ("pxe", "action", "add", "x", "--kernel", "../../etc/passwd"),
         ("pxe", "action", "add", "x", "--kernel", "file:///etc/passwd"),
         ("pxe", "action", "add", "x", "--kernel", "http://user@host/k"),

@@ -76,6 +76,8 @@ def test_every_default_passes_its_own_check() -> None:
             value = "" if value is None else value.value if isinstance(value, DhcpMode) else value
             if isinstance(value, bool):
                 lines.append(f"{key.name} = {str(value).lower()}")
+            elif isinstance(value, tuple):
+                lines.append(f"{key.name} = {[str(each) for each in value]}")
             else:
                 lines.append(f"{key.name} = {value}" if isinstance(value, int) else f'{key.name} = "{value}"')
     assert parse("\n".join(lines), PATH) == Config(path=PATH)

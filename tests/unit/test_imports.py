@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("netboot",),
     ("web",),
     ("service",),
+    ("doctor",),
     ("cli",),
     ("__main__",),
 )

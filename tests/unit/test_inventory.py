@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bootserver.errors import BootserverError
 from bootserver.install import inventory
 from bootserver.install.inventory import Card, Disk, FirmwareKind, Inventory, InventoryFault, LeftOut, Product
+from bootserver.install.stacked import ArrayState, ExistingArray, ExistingGroup, ExistingVolume
 
 RECORDED = Path(__file__).parents[1] / "data" / "inventory"
 GB = 1 << 30
@@ -187,6 +188,129 @@ def test_what_lsblk_of_an_installer_with_udev_says_is_enough() -> None:
     assert (part.label, part.filesystem, part.start, part.type[:8]) == ("/state/partition1", "xfs", 1 << 20, "0FC63DAF")
 
 
+# -- what stands on several --------------------------------------------------------------------------------------------
+
+MD = "0a1b2c3d:0a1b2c3d:0a1b2c3d:0a1b2c3d"
+MD_UUID = "0a1b2c3d-0a1b-2c3d-0a1b-2c3d0a1b2c3d"
+
+
+def md(device: str, name: str, members: dict[str, str], **facts: Any) -> dict[str, Any]:
+    """An array as the installer shows it. :param members: their places."""
+    usual = {
+        "device": device, "found": False, "level": "raid1", "array_state": "readonly", "degraded": 0, "size": 2048,
+        "members": {member: {"slot": slot, "state": "in_sync"} for member, slot in members.items()},
+        "md": {"MD_NAME": name, "MD_UUID": MD},
+    }  # fmt: skip
+    return usual | facts
+
+
+def sign(name: str, kind: str, uuid: str = "") -> dict[str, Any]:
+    return {"signatures": [{"device": name, "type": kind, "uuid": uuid, "usage": "filesystem"}]}
+
+
+def test_an_array_is_known_by_its_own_name_and_what_is_on_it() -> None:
+    members = {"vdb3": "1", "vda3": "0", "vdc3": "none"}
+    found = inventory.parse(
+        document(device("vda"), arrays=[md("md100", "any:root", members, degraded=1)], signatures=[sign("md100", "ext4", "u")])
+    )
+    assert found.arrays == (
+        ExistingArray(
+            "root", "raid1", MD_UUID, ArrayState.DEGRADED, ("vda3", "vdb3", "vdc3"), 1, 1 << 20, "ext4", "u", ""
+        ),
+    )  # fmt: skip
+
+
+def test_an_array_that_ran_already_has_its_device_and_one_that_was_stopped_is_none() -> None:
+    arrays = [md("md127", "host:0", {}, found=True), md("md126", "x", {}, array_state="clear", md={})]
+    assert [(array.device, array.name) for array in inventory.parse(document(arrays=arrays)).arrays] == [("md127", "0")]
+
+
+def test_an_array_whose_partitions_have_its_name_is_called_so() -> None:
+    def named(*labels: str) -> str:
+        table = {
+            "label": "gpt", "sectorsize": 512,
+            "partitions": [
+                {"node": f"/dev/vda{number}", "start": number * 100, "size": 100, "name": label, "type": "X"}
+                for number, label in enumerate(labels, 1)
+            ],
+        }  # fmt: skip
+        members = {f"vda{number}": str(number) for number in range(1, len(labels) + 1)}
+        disks = {"vda": {"path": "/sys/devices/x", "table": {"partitiontable": table}}}
+        return inventory.parse(document(device("vda"), disks=disks, arrays=[md("md127", "debian:0", members)])).arrays[0].name
+
+    assert named("raid state_partition1", "raid state_partition1") == "state_partition1"
+    assert named("raid state_partition1", "raid other") == "0"
+    assert named("raid state_partition1", "") == "0"
+    assert named("raid $(reboot)", "raid $(reboot)") == "0"
+
+
+def test_an_array_that_can_not_be_started_is_known_by_its_members() -> None:
+    said = {"MD_UUID": MD, "MD_LEVEL": "raid5", "MD_NAME": "any:five", "MD_DEVICES": "3"}
+    found = inventory.parse(document(device("vda"), raid_members={"vda1": said, "vdb1": said, "vdc1": {"MD_LEVEL": "container"}}))
+    assert found.arrays == (ExistingArray("five", "raid5", MD_UUID, ArrayState.FAILED, ("vda1", "vdb1")),)
+    running = [md("md100", "any:five", {"vda1": "0"})]
+    assert len(inventory.parse(document(device("vda"), raid_members={"vda1": said}, arrays=running)).arrays) == 1
+
+
+def report(name: str, volumes: list[dict[str, Any]], physical: list[str]) -> dict[str, Any]:
+    """A volume group as lvm's fullreport has it."""
+    vg = {"vg_name": name, "vg_uuid": "a-b", "vg_free": "4096", "vg_extent_size": "1024", "vg_missing_pv_count": "0"}
+    return {"vg": [vg], "pv": [{"pv_name": path, "pv_uuid": "x"} for path in physical], "lv": volumes}
+
+
+def test_a_volume_group_is_known_with_what_is_on_its_volumes() -> None:
+    volumes = [
+        {"lv_name": name, "lv_uuid": uuid, "lv_size": "2048", "lv_layout": layout}
+        for name, uuid, layout in (("two", "e-f", "linear"), ("one", "c-d", "thin,sparse"))
+    ]
+    groups = [report("sys", volumes, ["/dev/vda3", "/dev/md100", "[unknown]"]), report("", [], ["/dev/vdz"]) | {"vg": []}]
+    found = inventory.parse(
+        document(
+            arrays=[md("md100", "any:pv", {})],
+            lvm={"report": groups},
+            maps={"dm-3": {"uuid": "LVM-abef", "name": "sys-two"}},
+            signatures=[sign("dm-3", "xfs", "u")],
+        )
+    )
+    one, two = ExistingVolume("one", 2048, "", "", "c-d", "thin,sparse"), ExistingVolume("two", 2048, "xfs", "u", "e-f")
+    assert found.groups == (ExistingGroup("sys", "a-b", ("/dev/vda3", "/dev/md/pv"), (one, two), 0, 4096, 1024),)
+
+
+def test_multipath_is_one_disk_where_its_first_way_hangs() -> None:
+    part = {"name": "mpatha-part1", "kname": "dm-1", "type": "part", "size": 1 << 20}
+    whole = {"name": "mpatha", "kname": "dm-0", "type": "mpath", "size": 10 * GB, "log-sec": 512, "children": [part]}
+    table = {"label": "gpt", "partitions": [{"node": "/dev/mapper/mpatha-part1", "start": 2048, "size": 2048, "type": "X"}]}
+    disks = {
+        "sda": {"path": "/sys/devices/b/sda", "slot": "/sys/devices/b/sda", "serial": "S", "wwid": "naa.5"},
+        "sdb": {"path": "/sys/devices/a/sdb", "slot": "/sys/devices/a/sdb", "serial": "S", "wwid": "naa.5"},
+        "dm-0": {"path": "/sys/devices/virtual/block/dm-0", "table": {"partitiontable": table}},
+    }
+    ways = [device(name, children=[whole]) for name in ("sda", "sdb")]
+    found = inventory.parse(document(*ways, disks=disks, signatures=[sign("dm-1", "xfs", "u")]))
+    [disk] = found.disks
+    assert (disk.name, disk.node, disk.paths, disk.serial) == ("mpatha", "/dev/mapper/mpatha", ("sda", "sdb"), "S")
+    assert (disk.slot, disk.is_gpt) == ("/sys/devices/a/sdb", True)
+    assert [(each.number, each.name, each.start, each.filesystem) for each in disk.partitions] == [
+        (1, "mpatha-part1", 1 << 20, "xfs")
+    ]
+    assert [str(each) for each in found.left_out] == ["sda (a way to mpatha, 10.0 GB)", "sdb (a way to mpatha, 10.0 GB)"]
+
+
+def test_multipath_of_another_name_is_left_out_with_its_reason() -> None:
+    whole = {"name": "3600508b400105e21", "kname": "dm-0", "type": "mpath", "size": 10 * GB}
+    found = inventory.parse(document(device("sda", children=[whole])))
+    assert not found.disks
+    assert str(found.left_out[0]).startswith("3600508b400105e21 (multipath, and not called mpatha or the like: set user_friendly")
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [("hda", "hda1"), ("dasda", "dasda1"), ("mmcblk0", "mmcblk0p1"), ("nvme0n1", "nvme0n1p1")]
+)
+def test_disks_of_old_and_of_large_machines_are_disks(name: str, first: str) -> None:
+    [disk] = inventory.parse(document(device(name))).disks
+    assert disk.partition_name(1) == first
+
+
 # -- nonsense ------------------------------------------------------------------------------------------------------
 
 NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
@@ -212,6 +336,10 @@ NONSENSE: dict[str, tuple[dict[str, Any], str]] = {
         document(device("vda"), disks={"vda": {"path": "/sys/devices/x", "partitions": {"vda200": {"number": 200}}}}),
         "is no partition of vda",
     ),
+    "an array of a million": (document(arrays=[md("md0", "x", {}, degraded=10**6)]), "degraded is not between 0 and 1024"),
+    "arrays a number": (document(arrays=7), "inventory.arrays is no list: 7"),
+    "a volume without a size": (document(lvm={"report": [report("x", [{}], [])]}), "lv_size is no whole number: None"),
+    "lvm a list": (document(lvm=[]), "inventory.lvm is no object: a list"),
     "no UUID": (
         document(
             device("vda"),

@@ -9,7 +9,7 @@ from bootserver.install.partition import default, place
 from bootserver.install.partition.check import LayoutRefused
 from bootserver.install.partition.model import UNFINISHED
 from bootserver.install.partition.plan import Plan
-from tests.disks import GB, after, by_number, disk, machine, there
+from tests.disks import GB, after, array, by_number, disk, group, machine, member, there, volume
 
 
 def plan(inventory: Inventory, *, wipe: bool = False, image: float = 1, filesystem: str = "ext4") -> Plan:
@@ -175,9 +175,26 @@ def test_a_root_that_grew_with_its_image_takes_what_is_there_before_data_would_h
     first = plan(machine(disk("vda", 50)), image=6)
     assert first.root.size == 9 * GB
     second = plan(machine(*after(first)), image=7)
-    assert (second.root.size, second.root.start) == (9 * GB, first.root.start)
+    assert second.root.size == 9 * GB
+    assert second.below(second.root)[0].start == first.below(first.root)[0].start
     with pytest.raises(LayoutRefused, match=r"no room for the system: .* beside /state/partition1 .*--wipe"):
         plan(machine(*after(first)), image=9)
+
+
+def test_a_machine_whose_system_was_on_raid_is_one_of_ours() -> None:
+    """What another program of ours made is taken over, and a disk that somebody put to use since is not."""
+    mirrored = [disk(name, 30, member(1, "raid root", 1, 9, disk=name), slot=slot) for slot, name in enumerate(("vda", "vdb"))]
+    foreign = disk("vdc", 30, there(1, "mine", 1, 9, disk="vdc"), slot=2)
+    assert seen(plan(machine(*mirrored, foreign))) == {"vda": [*SYSTEM, "/state/partition1"], "vdb": ["/state/partition2"]}
+
+
+def test_numbers_of_data_on_arrays_and_volumes_are_taken() -> None:
+    data = machine(
+        disk("vda", 30),
+        arrays=[array("state_partition1", "sdx1")],
+        groups=[group("x", ["/dev/sdy1"], volume("state_partition2"))],
+    )
+    assert seen(plan(data)) == {"vda": [*SYSTEM, "/state/partition3"]}
 
 
 def test_wipe_makes_all_of_it_anew() -> None:

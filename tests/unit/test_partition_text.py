@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -14,9 +15,21 @@ from hypothesis import strategies as st
 
 from bootserver.install.inventory import FirmwareKind, Inventory
 from bootserver.install.partition import default, place, shell
+from bootserver.install.partition.model import (
+    Answer,
+    DiskAnswer,
+    FileSystem,
+    LogicalVolume,
+    Partition,
+    Raid,
+    RaidLevel,
+    VolumeGroup,
+)
 from bootserver.install.partition.plan import Plan
 from bootserver.install.partition.summary import summary
-from tests.disks import GB, after, disk, machine, there, uuids
+from tests.disks import GB, after, disk, machine, machine_after, there, uuids
+
+EXT4 = FileSystem.EXT4
 
 CALLS = "partition_disks\nformat_partitions\nmount_target\n"
 # Each step as the number of its words and the words, all ended by a NUL.
@@ -82,6 +95,119 @@ def test_new_data_have_their_name_only_when_they_are_formatted() -> None:
 def test_mounts_come_from_the_top_down() -> None:
     folders = [words[3] for words in steps(reinstall()) if words[1] == "mount_partition"]
     assert folders == ["/target", "/target/boot/efi", "/target/state/partition3", "/target/var"]
+
+
+# -- arrays and volumes --------------------------------------------------------------------------------------------
+
+
+def stacked(*, wipe: bool = False, inventory: Inventory | None = None) -> Plan:
+    """Volumes on a mirror, one of them data, and an array of data beside it."""
+    parts = (
+        Partition.bios_boot(),
+        Partition.raid("pv", 12_000),
+        Partition.raid("state_fast", 1000, grow=True),
+    )
+    volumes = (
+        LogicalVolume("root", 5000, EXT4, "/"),
+        LogicalVolume("swap", 100, FileSystem.SWAP),
+        LogicalVolume("state_data", 500, EXT4, "/state/data", grow=True),
+    )
+    raids = (Raid("pv", RaidLevel.RAID1, member="sys"), Raid("state_fast", RaidLevel.RAID0, FileSystem.XFS, "/state/fast"))
+    answer = Answer((DiskAnswer("vda", parts), DiskAnswer("vdb", parts)), raids, (VolumeGroup("sys", volumes),))
+    found = inventory or machine(disk("vda", 20), disk("vdb", 20, slot=1))
+    return place.place(answer, found, wipe=wipe, new_uuid=uuids())
+
+
+def stacked_again() -> Plan:
+    return stacked(inventory=machine_after(stacked()))
+
+
+def commands(plan: Plan) -> list[list[str]]:
+    return [words[1:] for words in steps(plan)]
+
+
+WRITES = (
+    "wipe_disk", "write_table", "wipe_partitions", "make_array", "make_group", "make_volume", "extend_group", "add_member",
+    "start_array", "open_group", "remove_volumes", "format_partition", "name_partition", "name_volume",
+)  # fmt: skip
+
+
+def test_members_of_what_stays_are_looked_at_before_anything_is_written() -> None:
+    found = commands(stacked_again())
+    looks = [index for index, (name, *_) in enumerate(found) if name in ("check_member", "check_physical")]
+    assert len(looks) == 4
+    assert max(looks) < min(index for index, (name, *_) in enumerate(found) if name in WRITES)
+
+
+def test_an_array_is_made_of_its_members_and_finished_by_their_names() -> None:
+    plan, found = stacked(), commands(stacked())
+    [fast] = [words for words in found if words[:2] == ["make_array", "state_fast"]]
+    uuid = next(each.uuid for each in plan.arrays if each.name == "state_fast").replace("-", "")
+    assert fast[2:] == ["0", ":".join(uuid[at : at + 8] for at in (0, 8, 16, 24)), "0", "vda3", "vdb3"]
+    tables = [words[3] for words in found if words[0] == "write_table"]
+    assert all('name="unfinished"' in table and 'name="raid pv"' in table for table in tables)
+    assert not any("state_fast" in table for table in tables)
+    formatted = found.index(next(words for words in found if words[:3] == ["format_partition", "xfs", "md/state_fast"]))
+    names = [words for words in found[formatted:] if words[0] == "name_partition"]
+    assert names == [["name_partition", disk, "3", "md/state_fast", "raid state_fast"] for disk in ("vda", "vdb")]
+
+
+def test_a_volume_with_data_has_its_name_last() -> None:
+    found = [words for words in commands(stacked()) if words[0] in WRITES and any("sys" in word for word in words[1:])]
+    assert [(words[0], words[1:3]) for words in found] == [
+        ("make_group", ["sys", "/dev/md/pv"]),
+        ("make_volume", ["sys", "root"]),
+        ("make_volume", ["sys", "swap"]),
+        ("make_volume", ["sys", "unfinished_state_data"]),
+        ("format_partition", ["ext4", "sys/root"]),
+        ("format_partition", ["swap", "sys/swap"]),
+        ("format_partition", ["ext4", "sys/unfinished_state_data"]),
+        ("name_volume", ["sys", "unfinished_state_data"]),
+    ]
+
+
+def test_what_stays_is_started_and_never_made_wiped_or_mounted() -> None:
+    plan, found = stacked_again(), commands(stacked_again())
+    assert not [words for words in found if words[0] in ("make_array", "make_group", "wipe_partitions") and words[1] != "vda1"
+                and words[1] != "vdb1"]  # fmt: skip
+    assert [words[:2] for words in found if words[0] in ("start_array", "open_group", "remove_volumes")] == [
+        ["start_array", "pv"], ["start_array", "state_fast"], ["open_group", "sys"], ["remove_volumes", "sys"],
+    ]  # fmt: skip
+    assert [words[2:] for words in found if words[0] == "remove_volumes"] == [["root", "swap"]]
+    assert [words[1] for words in found if words[0] == "mount_partition"] == ["sys/root"]
+    assert [words[2:] for words in found if words[0] == "wipe_disk"] == [["vda2", "vda3"], ["vdb2", "vdb3"]]
+    assert {each.path for each in plan.file_systems if each.kept} == {"/dev/sys/state_data", "/dev/md/state_fast"}
+
+
+def test_fstab_and_mdadm_conf_name_what_the_machine_has() -> None:
+    plan = stacked()
+    uuid = {each.path: each.filesystem_uuid for each in plan.file_systems}
+    assert shell.fstab(plan).splitlines()[1:] == [
+        f"UUID={uuid['/dev/sys/root']} / ext4 defaults,errors=remount-ro 0 1",
+        f"UUID={uuid['/dev/sys/state_data']} /state/data ext4 defaults,nofail 0 2",
+        f"UUID={uuid['/dev/md/state_fast']} /state/fast xfs defaults,nofail 0 2",
+        f"UUID={uuid['/dev/sys/swap']} none swap sw 0 0",
+    ]
+    lines = shell.mdadm_conf(plan).splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("ARRAY")] == [
+        ["ARRAY", "/dev/md/pv"], ["ARRAY", "/dev/md/state_fast"],
+    ]  # fmt: skip
+    assert shell.mdadm_conf(reinstall()) == ""
+
+
+def test_people_see_arrays_and_volumes() -> None:
+    assert [line.split("  ") for line in _spaced(summary(stacked_again()))[7:]] == [
+        ["RAID 1 of vda2, vdb2", "md/pv", "lvm sys", "11.7 GB", "-", "kept"],
+        ["RAID 0 of vda3, vdb3", "md/state_fast", "/state/fast", "16.5 GB", "xfs", "kept"],
+        ["LVM on md/pv", "sys/root", "/", "4.9 GB", "ext4", "new"],
+        ["LVM on md/pv", "sys/swap", "swap", "100 MB", "swap", "new"],
+        ["LVM on md/pv", "sys/state_data", "/state/data", "6.7 GB", "ext4", "kept"],
+    ]
+
+
+def _spaced(text: str) -> list[str]:
+    """Lines with two spaces between cells."""
+    return [re.sub(" {2,}", "  ", line) for line in text.splitlines()]
 
 
 @settings(max_examples=40, deadline=None)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bootserver.install.inventory import Disk, FirmwareKind, Inventory
@@ -32,7 +31,9 @@ ESP = 256
 ESP_4K = 288  # FAT32's least number of clusters, which firmware tells it by, takes more where sectors have 4096 bytes
 DATA_LEAST = 512
 
-_NUMBERED = re.compile(rf"{DATA}/partition([1-9][0-9]{{0,5}})")
+_NUMBERED = re.compile(r"/?state[/_]partition([1-9][0-9]{0,5})")
+"""Data, on a partition or on what has such a name (:func:`~bootserver.install.partition.model.data_name`)."""
+_MEMBER = re.compile(r"(?:raid|lvm) [A-Za-z0-9_.+-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def layout(inventory: Inventory, *, image_size: int, var_size: int = 0, filesyst
         raise LayoutRefused(f"no disk found: the machine has {seen}")
     first_install = wipe or not any(_holds_ours(disk) for disk in inventory.disks)
     root = _system_disk(inventory, content, system, wipe, first_install)
-    numbers = _Numbers(() if wipe else inventory.disks)
+    numbers = _Numbers(None if wipe else inventory)
     partitions = (*_system(root, inventory.firmware, content, system), *_data(root, system, numbers, wipe))
     answers = [DiskAnswer(root.name, partitions)]
     for disk in inventory.disks:
@@ -119,7 +120,8 @@ def _holds_root(disk: Disk) -> bool:
 
 def _holds_ours(disk: Disk) -> bool:
     """Did an install of ours end here once? What is not finished yet does not tell."""
-    return disk.is_gpt and any(is_mount_point(each.label) or is_data(each.label) for each in disk.partitions)
+    labels = [each.label for each in disk.partitions] if disk.is_gpt else []
+    return any(is_mount_point(label) or is_data(label) or _MEMBER.fullmatch(label) for label in labels)
 
 
 def _is_ours(disk: Disk) -> bool:
@@ -129,9 +131,13 @@ def _is_ours(disk: Disk) -> bool:
 class _Numbers:
     """The numbers of ``/state/partitionN`` that are free."""
 
-    def __init__(self, disks: Iterable[Disk]) -> None:
-        labels = (_NUMBERED.fullmatch(each.label) for disk in disks for each in disk.partitions)
-        self._taken = {int(match[1]) for match in labels if match}
+    def __init__(self, inventory: Inventory | None) -> None:
+        names: list[str] = []
+        if inventory is not None:
+            names += [each.label for disk in inventory.disks for each in disk.partitions]
+            names += [array.name for array in inventory.arrays]
+            names += [volume.name for group in inventory.groups for volume in group.volumes]
+        self._taken = {int(match[1]) for match in map(_NUMBERED.fullmatch, names) if match}
 
     def take(self) -> int:
         number = next(each for each in itertools.count(1) if each not in self._taken)

@@ -5,12 +5,16 @@ A partition is known by its name in the GPT, which is its mount point (or ``swap
 file system is made, and is called :data:`UNFINISHED` until then; so whatever is named was finished, wherever the plug was pulled.
 
 Arrays and volume groups are named, and partitions say by that name what they are members of: a partition of a RAID array, a
-partition or an array of a volume group.
+partition or an array of a volume group. Arrays and volumes are found again by their names; one that holds data is called as
+its mount point is, with ``_`` for each ``/`` (:func:`data_name`: ``/state/partition1`` is on ``state_partition1``), and what is
+called so holds data. Until it is finished, a volume's name has :data:`UNFINISHED` and ``_`` before it, and an array's members
+are called :data:`UNFINISHED`.
 """
 
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 MIB = 1 << 20
@@ -196,3 +200,18 @@ class Answer:
 def is_data(name: str) -> bool:
     """Is a mount point, or a partition's name, one of data that outlive a reinstall?"""
     return name == DATA or name.startswith(f"{DATA}/")
+
+
+def data_name(mount_point: str) -> str:
+    """What an array or volume is called that holds the data of a mount point: ``state_partition1``."""
+    return re.sub(r"[^A-Za-z0-9_.+-]", "_", mount_point.removeprefix("/"))
+
+
+def is_data_name(name: str) -> bool:
+    """Is it the name of an array or volume of data that outlive a reinstall?"""
+    return name == data_name(DATA) or name.startswith(data_name(f"{DATA}/"))
+
+
+def is_kept(wanted: Partition | Raid | LogicalVolume) -> bool:
+    """Does a later install keep it, and this one what is there of that name?"""
+    return wanted.keep or (wanted.mount_point is not None and is_data(wanted.mount_point))

@@ -1,54 +1,41 @@
 """Places a partition program's answer on the disks that a machine has. Pure; what can't be is refused before a byte is written.
 
-What is kept: a partition that the answer wants kept (all below ``/state``), that is there under its name, on that disk, and
-holds a file system that can be read. It keeps its start, size, number and UUIDs and is not formatted. Everything else on a
-disk that the answer names goes: an old system of ours, and, on a machine that is installed for the first time, an old system
-of anybody's; but nothing named ``/state/...`` ever goes unless the install was told to wipe, and neither does anything on a
-disk whose table can't be read.
+What of it is there already and stays as it is, says ``stays``: it keeps its place, number and UUIDs, and is not formatted.
+Everything else on a disk that the answer names goes: an old system of ours, and, on a machine that is installed for the first
+time, an old system of anybody's; but no data (below ``/state``) ever go unless the install was told to wipe, and neither does
+anything on a disk whose table can't be read.
 """
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 from bootserver.install.inventory import MAX_PARTITIONS, Disk, ExistingPartition, Inventory, gigabytes
-from bootserver.install.partition.check import LayoutRefused, check, is_mount_point
-from bootserver.install.partition.model import MIB, Answer, DiskAnswer, FileSystem, Partition, is_data
+from bootserver.install.partition.check import LayoutRefused, check
+from bootserver.install.partition.model import MIB, Answer, DiskAnswer, FileSystem, Partition, Raid, RaidLevel, Role, is_kept
 from bootserver.install.partition.plan import DiskPlan, Plan, PlannedPartition
-from bootserver.install.partition.space import Extent, end_of, fit, free, total
+from bootserver.install.partition.space import Extent, fit, free, total
+from bootserver.install.partition.stack import place_arrays, place_groups
+from bootserver.install.partition.stays import READABLE, Stays, kept_on, what_stays
 
-READABLE = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs"})
-"""File systems that hold data which can be kept."""
-
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-
-__all__ = ["LayoutRefused", "Plan", "kept_on", "place", "too_small"]
+__all__ = ["READABLE", "LayoutRefused", "Plan", "kept_on", "place", "too_small"]
 
 
 def place(answer: Answer, inventory: Inventory, *, wipe: bool = False, new_uuid: Callable[[], UUID] = uuid4) -> Plan:
     """
     :param wipe: nothing is kept.
-    :param new_uuid: gives the UUIDs of tables, partitions and file systems, in an order that depends on nothing else.
+    :param new_uuid: gives the UUIDs of tables, partitions, arrays and file systems, in an order that depends on nothing else.
     :raises LayoutRefused: why it can't be, in plain words.
     """
-    chosen = [(each, _disk(inventory, each.disk)) for each in answer.disks]
-    if not wipe:
-        _check_data(chosen, inventory)
+    stays = what_stays(answer, inventory, wipe=wipe)
     check(answer, inventory.firmware)
-    plans = tuple(_place_disk(each, disk, wipe, new_uuid) for each, disk in chosen)
-    return Plan(inventory.firmware, plans)
-
-
-def kept_on(disk: Disk, wanted: Iterable[Partition], *, wipe: bool) -> dict[str, ExistingPartition]:
-    """What stays on a disk, by name."""
-    if wipe or not disk.is_gpt:
-        return {}
-    names = {each.name for each in wanted if each.keep}
-    return {each.label: each for each in disk.partitions if each.label in names}
+    answer = _members_of_one_size(_members_that_are_gone(answer, inventory, stays), inventory, stays)
+    plans = tuple(_place_disk(each, answer.raids, _disk(inventory, each), stays, new_uuid) for each in answer.disks)
+    arrays = place_arrays(answer, plans, stays, new_uuid)
+    groups = place_groups(answer, plans, arrays, stays, new_uuid)
+    return Plan(inventory.firmware, plans, arrays, groups)
 
 
 def too_small(disks: Iterable[tuple[Disk, Mapping[str, ExistingPartition]]], wanted: Iterable[Partition]) -> LayoutRefused:
@@ -69,120 +56,111 @@ def too_small(disks: Iterable[tuple[Disk, Mapping[str, ExistingPartition]]], wan
     return LayoutRefused(f"disk too small: {', '.join(empty)}, the layout needs {need}")
 
 
-def _disk(inventory: Inventory, name: str) -> Disk:
-    disk = inventory.disk(name)
-    if disk is None:
-        raise LayoutRefused(
-            f"the layout wants disk {name}, and the machine has {', '.join(d.name for d in inventory.disks) or 'none'}"
-        )
-    return disk
+def _disk(inventory: Inventory, answer: DiskAnswer) -> Disk:
+    return next(disk for disk in inventory.disks if disk.name == answer.disk)
 
 
-def _check_data(chosen: list[tuple[DiskAnswer, Disk]], inventory: Inventory) -> None:
-    """:raises LayoutRefused: data would be lost, or mixed up."""
-    where: dict[str, list[str]] = {}
-    for disk in inventory.disks:
-        for label in sorted({each.label for each in disk.partitions if is_data(each.label)}):
-            where.setdefault(label, []).append(disk.name)
-    for label, names in where.items():
-        if len(names) > 1:
-            raise LayoutRefused(f"{label} is on {' and on '.join(names)}: take one of them out, or say --wipe")
-    for answer, disk in chosen:
-        _check_disk(answer, disk, where)
+# -- members of arrays ---------------------------------------------------------------------------------------------
 
 
-def _check_disk(answer: DiskAnswer, disk: Disk, where: Mapping[str, list[str]]) -> None:
-    if disk.partitions and not disk.table:
-        raise LayoutRefused(f"{disk.words} has partitions, and its partition table can't be read: --wipe gives them up")
-    kept = kept_on(disk, answer.partitions, wipe=False)
-    for each in disk.partitions:
-        if is_data(each.label) and each.label not in kept:
-            what = f"{each.label} ({gigabytes(each.size)})"
-            raise LayoutRefused(f"{disk.words} holds {what}, which the layout does not keep: --wipe gives it up")
-    for partition in answer.partitions:
-        elsewhere = [name for name in where.get(partition.name, []) if name != disk.name]
-        if partition.keep and partition.name not in kept and elsewhere:
-            raise LayoutRefused(
-                f"{partition.name} is on {elsewhere[0]}, the layout wants it on {disk.name}: --wipe makes it anew"
-            )
-    _check_all_kept(disk, kept)
+def _members_that_are_gone(answer: Answer, inventory: Inventory, stays: Stays) -> Answer:
+    """Where an array stays and a disk lacks its member (a new disk in the place of an old one), one of its size is made."""
+    sizes = {part.name: part.size for disk in inventory.disks for part in disk.partitions}
+
+    def wanted(partition: Partition, disk: str) -> Partition:
+        array = stays.arrays.get(partition.member or "") if partition.role is Role.RAID else None
+        if array is None or partition.name in stays.on(disk):
+            return partition
+        size = max(sizes[member] for member in array.members)
+        return replace(partition, size=-(-size // MIB), grow=False)
+
+    return _altered(answer, wanted)
 
 
-def _check_all_kept(disk: Disk, kept: Mapping[str, ExistingPartition]) -> None:
-    for name, count in Counter(each.label for each in disk.partitions if each.label in kept).items():
-        if count > 1:
-            raise LayoutRefused(f"{disk.words} has {count} partitions named {name}: --wipe gives them up")
-    ordered = sorted(kept.values(), key=lambda each: each.start)
-    for each in ordered:
-        _check_kept(disk, each)
-    for one, other in itertools.pairwise(ordered):
-        if other.start < one.end:
-            raise LayoutRefused(f"{one.label} and {other.label} overlap on {disk.words}: --wipe gives them up")
+def _members_of_one_size(answer: Answer, inventory: Inventory, stays: Stays) -> Answer:
+    """What of a member is larger than the smallest of its array is of no use to the array, and others on that disk may grow."""
+    striped = {raid.name for raid in answer.raids if raid.level is RaidLevel.RAID0 or raid.name in stays.arrays}
+    least: dict[str, int] = {}
+    for each in answer.disks:
+        for partition, extent in _fitted(each, _disk(inventory, each), stays):
+            if partition.role is Role.RAID and partition.member not in striped:
+                least[partition.name] = min(least.get(partition.name, extent.size // MIB), extent.size // MIB)
+
+    def wanted(partition: Partition, _: str) -> Partition:
+        if partition.name not in least or not partition.grow:
+            return partition
+        return replace(partition, size=max(partition.size, least[partition.name]), grow=False)
+
+    return _altered(answer, wanted)
 
 
-def _check_kept(disk: Disk, each: ExistingPartition) -> None:
-    what = f"{each.label} on {each.name} can't be kept"
-    if not is_mount_point(each.label):
-        raise LayoutRefused(f"{what}, its name is no mount point: --wipe gives it up")
-    if each.filesystem not in READABLE or not _UUID.fullmatch(each.filesystem_uuid):
-        found = each.filesystem or "nothing that can be read"
-        raise LayoutRefused(f"{what}, it holds {found}: mend it, or --wipe gives it up")
-    aligned = each.start % disk.sector_size == 0 and each.size % disk.sector_size == 0
-    if (
-        not each.uuid
-        or not _UUID.fullmatch(each.type)
-        or not aligned
-        or each.start < 34 * disk.sector_size
-        or each.size <= 0
-        or each.end > end_of(disk)
-    ):
-        raise LayoutRefused(f"{what}, its place in the partition table makes no sense: --wipe gives it up")
+def _altered(answer: Answer, wanted: Callable[[Partition, str], Partition]) -> Answer:
+    disks = (DiskAnswer(each.disk, tuple(wanted(part, each.disk) for part in each.partitions)) for each in answer.disks)
+    return replace(answer, disks=tuple(disks))
 
 
-def _place_disk(answer: DiskAnswer, disk: Disk, wipe: bool, new_uuid: Callable[[], UUID]) -> DiskPlan:
-    kept = kept_on(disk, answer.partitions, wipe=wipe)
+# -- a disk --------------------------------------------------------------------------------------------------------
+
+
+def _fitted(answer: DiskAnswer, disk: Disk, stays: Stays) -> list[tuple[Partition, Extent]]:
+    """Where what is new on a disk goes. :raises LayoutRefused: nowhere."""
+    kept = stays.on(disk.name)
     new = [each for each in answer.partitions if each.name not in kept]
     extents = fit(new, free(disk, map(_extent, kept.values()))) if new else []
     if extents is None:
         raise too_small([(disk, kept)], new)
-    places = iter(extents)
+    return list(zip(new, extents, strict=True))
+
+
+def _place_disk(answer: DiskAnswer, raids: Iterable[Raid], disk: Disk, stays: Stays, new_uuid: Callable[[], UUID]) -> DiskPlan:
+    kept = stays.on(disk.name)
+    fitted = _fitted(answer, disk, stays)
+    places = iter(fitted)
     taken = {each.number for each in kept.values()}
     numbers = (number for number in range(1, MAX_PARTITIONS + 1) if number not in taken)
+    data = {raid.name for raid in raids if is_kept(raid)}
     table_uuid = str(new_uuid())
     planned = []
     for each in answer.partitions:
         if each.name in kept:
-            planned.append(_kept(each, kept[each.name]))
+            planned.append(_kept(each, kept[each.name], is_data=not each.member or each.member in data))
             continue
         number = next(numbers, None)
         if number is None:
             raise LayoutRefused(f"the layout has more than {MAX_PARTITIONS} partitions on {disk.words}")
-        planned.append(_new(each, disk, number, next(places), new_uuid))
-    return DiskPlan(disk, table_uuid, tuple(sorted(planned, key=lambda each: each.start)), is_written=bool(new))
+        # What is added to an array that stays has its name at once: it is finished.
+        planned.append(
+            _new(each, disk, number, next(places)[1], new_uuid, is_data=each.keep or each.member in data - stays.arrays.keys())
+        )
+    return DiskPlan(disk, table_uuid, tuple(sorted(planned, key=lambda each: each.start)), is_written=bool(fitted))
 
 
 def _extent(partition: ExistingPartition) -> Extent:
     return Extent(partition.start, partition.size)
 
 
-def _kept(wanted: Partition, there: ExistingPartition) -> PlannedPartition:
+def _kept(wanted: Partition, there: ExistingPartition, *, is_data: bool) -> PlannedPartition:
     return PlannedPartition(
         number=there.number,
         device=there.name,
         start=there.start,
         size=there.size,
-        name=there.label,
+        # A member may be called anything, by whoever made it.
+        name=wanted.name if wanted.member else there.label,
         type=there.type,
         uuid=there.uuid,
         mount_point=wanted.mount_point,
-        filesystem=there.filesystem,
-        filesystem_uuid=there.filesystem_uuid,
+        filesystem="" if wanted.member else there.filesystem,
+        filesystem_uuid="" if wanted.member else there.filesystem_uuid,
         kept=True,
-        is_data=True,
+        is_data=is_data,
+        member=wanted.member,
     )
 
 
-def _new(wanted: Partition, disk: Disk, number: int, extent: Extent, new_uuid: Callable[[], UUID]) -> PlannedPartition:
+def _new(
+    wanted: Partition, disk: Disk, number: int, extent: Extent, new_uuid: Callable[[], UUID], *, is_data: bool
+) -> PlannedPartition:
     uuid, system_uuid = new_uuid(), new_uuid()
     match wanted.file_system:
         case None:
@@ -203,5 +181,6 @@ def _new(wanted: Partition, disk: Disk, number: int, extent: Extent, new_uuid: C
         filesystem=wanted.file_system.value if wanted.file_system else "",
         filesystem_uuid=text,
         kept=False,
-        is_data=wanted.keep,
+        is_data=is_data,
+        member=wanted.member,
     )

@@ -25,6 +25,7 @@ _REPLY: Final = 2
 MAX_READY: Final = 16_384
 """Replies kept encoded, about 1.5 kB each, 3.5 at most. A client makes more of them by changing its identifiers; when
 there are so many, all are dropped and made anew as they are asked for."""
+TOOK_ANOTHER: Final = "it took another server's offer"
 MAX_RELAYS: Final = 1_024
 MAX_RELAY_INFORMATION: Final = 255
 """RFC 3046 section 2.0: option 82 is one option, so no longer than this. It is echoed whole, or there is no answer."""
@@ -90,13 +91,13 @@ class Responder:
             return Silence(f"hardware type {packet.htype} with an address of {packet.hlen} octets is no Ethernet")
         networks = self._networks_at(packet.giaddr, device, view)
         if not networks:
-            return Silence(_nowhere(packet.giaddr, device))
+            return Silence(nowhere(packet.giaddr, device))
         if len(packet.options.get(wire.RELAY_INFORMATION, b"")) > MAX_RELAY_INFORMATION:
             return Silence("relay information that would leave no room for an answer")
         known = view.by_mac.get(packet.chaddr[:6])
         try:
             if known is None:
-                return _stranger(packet, next(iter(networks.values())), view, now)
+                return stranger(packet, next(iter(networks.values())), view, now)
             node, interface = known
             if interface.network.id not in networks:
                 return Silence(f"it belongs on network {interface.network.name}, and asks elsewhere", node=node)
@@ -111,11 +112,7 @@ class Responder:
         arrival = device if giaddr == NO_ADDRESS else giaddr
         networks = self._arrivals.get(arrival)
         if networks is None:
-            relayed = None if giaddr == NO_ADDRESS else view.network_of(IPv4Address(giaddr))
-            if giaddr == NO_ADDRESS:
-                networks = {network.id: network for network in view.networks if network.device == device}
-            else:
-                networks = {} if relayed is None else {relayed.id: relayed}
+            networks = networks_at(giaddr, device, view)
             if len(self._arrivals) >= MAX_RELAYS:
                 self._arrivals.clear()
             self._arrivals[arrival] = networks
@@ -173,15 +170,27 @@ class Responder:
         return ready
 
 
-def _nowhere(giaddr: bytes, device: str) -> str:
+def networks_at(giaddr: bytes, device: str, view: View) -> dict[int, NetworkView]:
+    """By their numbers: the relay's network, or those of the device that a message came in by."""
+    if giaddr == NO_ADDRESS:
+        return {network.id: network for network in view.networks if network.device == device}
+    relayed = view.network_of(IPv4Address(giaddr))
+    return {} if relayed is None else {relayed.id: relayed}
+
+
+def nowhere(giaddr: bytes, device: str) -> str:
+    """Why a message is on none of our networks."""
     if giaddr == NO_ADDRESS:
         return f"no network is on device {device}"
     return f"no network holds the relay's address {IPv4Address(giaddr)}"
 
 
-def _stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -> Silence | Register:
-    """A MAC that is nobody's. A known UUID changes nothing here: the registrar makes it that node's next interface; and it
-    is the registrar that asks a person where the discovery wants that."""
+def stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -> Silence | Register:
+    """A MAC that is nobody's, on `network`.
+
+    A known UUID changes nothing here: the registrar makes it that node's next interface; and it is the registrar that asks a
+    person where the discovery wants that.
+    """
     discovery = view.discovery
     if discovery is None or now >= discovery.expires:
         return Silence("unknown, and no discovery is open")
@@ -223,7 +232,7 @@ def _judge(packet: DhcpPacket, ready: Ready) -> tuple[Kind, str]:
     server = packet.options.get(options.SERVER_ID)
     requested = packet.options.get(options.REQUESTED_ADDRESS)
     if server is not None and server != ready.server:
-        return Kind.IGNORED, "it took another server's offer"  # SELECTING
+        return Kind.IGNORED, TOOK_ANOTHER  # SELECTING
     # RENEWING and REBINDING fill ciaddr; SELECTING and INIT-REBOOT ask by option 50.
     asked = packet.ciaddr if packet.ciaddr != NO_ADDRESS else requested
     if asked is None or len(asked) != 4:

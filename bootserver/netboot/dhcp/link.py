@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import logging
 import socket
 import struct
@@ -13,15 +12,18 @@ from pathlib import Path
 from typing import Final
 
 from bootserver.errors import Unavailable
+from bootserver.netboot.dhcp import filters
 from bootserver.netboot.dhcp.reply import CLIENT_PORT, EVERYBODY, SERVER_PORT, Route, Via, frame
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER: Final = 4 << 20
 """Octets: some 5,000 machines may ask in the same moment while the server is busy."""
+PXE_PORT: Final = 4011
+"""Where a proxyDHCP server is asked for the boot file: PXE 2.1 section 2.2.3, "Boot Information Negotiation"."""
 _SO_RCVBUFFORCE: Final = 33  # Linux asm-generic/socket.h; beyond net.core.rmem_max, needs CAP_NET_ADMIN
-_SIOCGIFHWADDR: Final = 0x8927
-_ARPHRD_ETHER: Final = 1
+_IP_PKTINFO: Final = 8  # linux/in.h; Python has no name for it
+_IN_PKTINFO: Final = struct.Struct("=I4s4s")  # ip(7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,16 @@ class Link:
     """:ivar udp: bound to the DHCP port on this device alone; it receives, and sends unicasts and broadcasts.
     :ivar raw: AF_PACKET, sends frames to machines that have no address yet; None: such replies are broadcast.
     :ivar mac: the device's own hardware address.
+    :ivar arp: AF_PACKET, gets ARP replies; None: nobody is asked for an address.
+    :ivar overhears: AF_PACKET, gets the broadcast replies of DHCP servers; None: others are not seen.
     """
 
     device: str
     udp: socket.socket
     raw: socket.socket | None = None
     mac: bytes = bytes(6)
+    arp: socket.socket | None = None
+    overhears: socket.socket | None = None
 
     def send(self, payload: bytes, way: Route, *, to_mac: bytes, to: bytes, source: bytes) -> bool:
         """Send one reply. A reply that can't be sent is lost, as any datagram may be: the client asks again.
@@ -58,10 +64,25 @@ class Link:
             return False
         return True
 
+    def answer(self, payload: bytes, to: tuple[str, int], source: bytes) -> bool:
+        """Send an answer to where the question came from.
+
+        :param source: which of our addresses it comes from: firmware takes it from the one that it asked only.
+        :returns: it was sent.
+        """
+        # The interface is the one that the socket is bound to; ipi_spec_dst is what chooses the source (ip(7)).
+        chosen = _IN_PKTINFO.pack(0, source, bytes(4))
+        try:
+            self.udp.sendmsg([payload], [(socket.IPPROTO_IP, _IP_PKTINFO, chosen)], 0, to)
+        except OSError as error:
+            log.debug("answer not sent device=%s to=%s error=%s", self.device, to, error)
+            return False
+        return True
+
     def close(self) -> None:
-        self.udp.close()
-        if self.raw is not None:
-            self.raw.close()
+        for each in (self.udp, self.raw, self.arp, self.overhears):
+            if each is not None:
+                each.close()
 
 
 def open_link(device: str, port: int = SERVER_PORT) -> Link:
@@ -69,6 +90,24 @@ def open_link(device: str, port: int = SERVER_PORT) -> Link:
 
     :raises Unavailable: the device does not exist, or another server has the port.
     """
+    udp = _open_udp(device, port, "DHCP")
+    raw, mac = _open_raw(device)
+    if raw is None:
+        return Link(device, udp)
+    arp = _open_filtered(device, filters.ETHERNET_ARP, filters.ARP_REPLIES)
+    overhears = _open_filtered(device, filters.ETHERNET_IPV4, filters.DHCP_REPLIES)
+    return Link(device, udp, raw, mac, arp, overhears)
+
+
+def open_pxe_link(device: str) -> Link:
+    """Open port 4011 on a device, where firmware asks a proxyDHCP server for its boot file.
+
+    :raises Unavailable: the device does not exist, or another server has the port.
+    """
+    return Link(device, _open_udp(device, PXE_PORT, "proxyDHCP"))
+
+
+def _open_udp(device: str, port: int, what: str) -> socket.socket:
     if not Path("/sys/class/net", device).exists() and device not in {name for _, name in socket.if_nameindex()}:
         raise Unavailable(f"there is no network device {device}: set [network] interface to one that `ip link` shows")
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -87,12 +126,11 @@ def open_link(device: str, port: int = SERVER_PORT) -> Link:
         udp.close()
         if error.errno == errno.EADDRINUSE:
             raise Unavailable(
-                f"port {port} (DHCP) on {device} is taken: stop the other DHCP server (ss -ulpn 'sport = {port}' names it),"
+                f"port {port} ({what}) on {device} is taken: stop the other DHCP server (ss -ulpn 'sport = {port}' names it),"
                 " or set dhcp.mode to off"
             ) from error
-        raise Unavailable(f"port {port} (DHCP) on {device} can't be opened: {error.strerror}") from error
-    raw, mac = _open_raw(device)
-    return Link(device, udp, raw, mac)
+        raise Unavailable(f"port {port} ({what}) on {device} can't be opened: {error.strerror}") from error
+    return udp
 
 
 def _open_raw(device: str) -> tuple[socket.socket | None, bytes]:
@@ -103,13 +141,18 @@ def _open_raw(device: str) -> tuple[socket.socket | None, bytes]:
         log.warning("no raw socket, replies will be broadcast device=%s error=%s", device, error)
         return None, bytes(6)
     try:
-        answer = fcntl.ioctl(raw, _SIOCGIFHWADDR, struct.pack("16s16x", device.encode()))
-        (family,) = struct.unpack_from("=H", answer, 16)
-        if family != _ARPHRD_ETHER:
-            raise OSError(errno.EOPNOTSUPP, "no Ethernet device")
+        mac = filters.hardware_address(raw, device)
         raw.bind((device, 0))
     except OSError as error:
         raw.close()
         log.warning("no raw socket, replies will be broadcast device=%s error=%s", device, error)
         return None, bytes(6)
-    return raw, answer[18:24]
+    return raw, mac
+
+
+def _open_filtered(device: str, protocol: int, program: filters.Program) -> socket.socket | None:
+    try:
+        return filters.open_filtered(device, protocol, program)
+    except OSError as error:
+        log.warning("neighbours are not watched device=%s error=%s", device, error)
+        return None

@@ -58,16 +58,25 @@ def route(packet: DhcpPacket, *, address: bytes, refused: bool) -> Route:
     return Route(Via.FRAME, socket.inet_ntoa(address), CLIENT_PORT)
 
 
-def frame(payload: bytes, *, to_mac: bytes, from_mac: bytes, to: bytes, source: bytes) -> bytes:
-    """An Ethernet frame with an IPv4/UDP datagram from our port 67 to a client's port 68.
+def frame(
+    payload: bytes,
+    *,
+    to_mac: bytes,
+    from_mac: bytes,
+    to: bytes,
+    source: bytes,
+    ports: tuple[int, int] = (SERVER_PORT, CLIENT_PORT),
+) -> bytes:
+    """An Ethernet frame with an IPv4/UDP datagram.
 
     :param to: the address that the client will have.
     :param source: our own.
+    :param ports: from which, to which.
     """
     length = _UDP.size + len(payload)
     # RFC 768: the sum runs over a pseudo header, the UDP header with a zero sum and the data; 0 would say "no checksum".
-    pseudo = source + to + struct.pack("!HHHHHH", _UDP_PROTOCOL, length, SERVER_PORT, CLIENT_PORT, length, 0)
-    udp = _UDP.pack(SERVER_PORT, CLIENT_PORT, length, _checksum(pseudo + payload) or 0xFFFF)
+    pseudo = source + to + struct.pack("!HHHHHH", _UDP_PROTOCOL, length, *ports, length, 0)
+    udp = _UDP.pack(*ports, length, _checksum(pseudo + payload) or 0xFFFF)
     plain = _IP.pack(0x45, 0, _IP.size + length, 0, _DO_NOT_FRAGMENT, _TTL, _UDP_PROTOCOL, 0, source, to)
     header = plain[:10] + _checksum(plain).to_bytes(2) + plain[12:]
     return to_mac + from_mac + _ETHERNET_IPV4 + header + udp + payload

@@ -1,71 +1,44 @@
-"""The DHCP server's loop: one process, one epoll, one datagram after the other.
+"""The DHCP server that gives nodes their addresses.
 
-One process, because ``SO_REUSEPORT`` gives every worker a copy of each broadcast, and all of them would answer. The loop
-queries nothing and waits for nobody: it answers from the view, hands events to a reporter that never blocks, and hands
-machines to be registered to somebody else, in whose view they turn up some ten milliseconds later.
+The address of a node that has just been added is asked for by ARP before it is offered for the first time (RFC 2131 section
+4.4.1, RFC 5227); that takes 0.4 s, in which others are answered. Nodes that are known wait for nothing: theirs is asked for
+once, behind their back, and who has it is told.
 """
 
 from __future__ import annotations
 
-import logging
-import select
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
 from typing import Final
 
+from bootserver.cluster.addresses import InUse
 from bootserver.cluster.events import Event, Kind, Reporter
-from bootserver.cluster.view import View
+from bootserver.cluster.view import NodeView, View
+from bootserver.netboot.dhcp import request as options
 from bootserver.netboot.dhcp import wire
 from bootserver.netboot.dhcp.advertise import Advertiser
-from bootserver.netboot.dhcp.answer import Answer, Register, Responder, Silence
+from bootserver.netboot.dhcp.answer import TOOK_ANOTHER, Answer, Register, Responder, Silence
+from bootserver.netboot.dhcp.guard import TOLD_OF_ONE
 from bootserver.netboot.dhcp.link import Link
+from bootserver.netboot.dhcp.loop import Loop
+from bootserver.netboot.dhcp.probe import CONFLICT
 from bootserver.netboot.dhcp.reply import route
-from bootserver.netboot.dhcp.request import VENDOR_CLASS, Registration, printable
-from bootserver.netboot.dhcp.sightings import Sightings, Throttle
+from bootserver.netboot.dhcp.request import Registration
+from bootserver.netboot.dhcp.rogue import Rogues
 from bootserver.values.mac import MacAddress
 
-log = logging.getLogger(__name__)
-
-TICK: Final = 0.025
-"""Seconds between two looks at the view while nothing comes in."""
-BATCH: Final = 128
-"""Datagrams of one device that are read before the others, and the view, have their turn."""
-MAX_WAITING: Final = 256
-WAIT: Final = 10.0
-"""Seconds that a request is kept for a machine that is being registered: iPXE gives up after some 10 s, others ask again."""
-ASK_AGAIN: Final = 1.0
-_CHADDR: Final = slice(28, 34)
+MAX_CHECKED: Final = 65_536
+CHECKED_AT_ONCE: Final = 64
+"""Addresses of known nodes that are asked for at the same time; the rest have their turn at their next boot."""
+_GIADDR: Final = slice(24, 28)
 
 
-@dataclass(slots=True)
-class Counters:
-    """What the server did since it started; read by the metrics."""
+class DhcpServer(Loop):
+    """Answers nodes with their addresses.
 
-    received: int = 0
-    malformed: int = 0
-    throttled: int = 0
-    silent: int = 0
-    sent: int = 0
-    unsent: int = 0
-    registering: int = 0
-    defects: int = 0
-
-
-@dataclass(slots=True)
-class _Waiting:
-    datagram: bytes
-    link: Link
-    since: float
-    asked: float
-
-
-class DhcpServer:
-    """:param links: sockets that are open already, one set for each device.
-    :param view: gives the newest view; called for every datagram, so it must be cheap.
-    :param register: takes a machine that an open discovery wants; must not block.
-    :param advertisers: IPv6 router solicitations are answered in the same loop.
-    :param on_tick: called every :data:`TICK` seconds or so.
+    :param respond: decides.
+    :param in_use: told that an address that was about to be given is another machine's; another one is then looked for.
     """
 
     def __init__(
@@ -78,156 +51,132 @@ class DhcpServer:
         *,
         advertisers: Sequence[Advertiser] = (),
         on_tick: Callable[[], None] | None = None,
+        rogues: Rogues | None = None,
+        look_seconds: float = 0,
+        in_use: Callable[[InUse], None] | None = None,
     ) -> None:
-        self.counters = Counters()
-        self._links = {link.udp.fileno(): link for link in links}
-        self._advertisers = {advertiser.fileno(): advertiser for advertiser in advertisers}
-        self._newest = view
-        self._view = view()
+        super().__init__(
+            links,
+            view,
+            reporter,
+            register,
+            advertisers=advertisers,
+            on_tick=on_tick,
+            rogues=rogues,
+            look_seconds=look_seconds,
+        )
         self._respond = respond
-        self._report = reporter.report
-        self._register = register
-        self._on_tick = on_tick
-        self._throttle = Throttle()
-        self._sightings = Sightings()
-        self._waiting: dict[bytes, _Waiting] = {}
-        self._now = time.monotonic()
-        self._clock = time.time()
-        self._stopping = False
+        self._in_use = in_use
+        self._checked: set[bytes] = set()
 
-    def stop(self) -> None:
-        """End :meth:`serve` within a tick; may be called from a signal handler."""
-        self._stopping = True
-
-    def serve(self) -> None:
-        """Answer until :meth:`stop` is called. The sockets stay open: they are their opener's."""
-        with select.epoll() as poll:
-            for number in (*self._links, *self._advertisers):
-                poll.register(number, select.EPOLLIN)
-            ticked = 0.0
-            while not self._stopping:
-                ready = poll.poll(TICK)
-                self._now = now = time.monotonic()
-                self._clock = time.time()
-                self._look()
-                for number, _ in ready:
-                    if number in self._links:
-                        self._drain(self._links[number])
-                    else:
-                        self._advertisers[number].receive(now)
-                if now - ticked >= TICK:
-                    ticked = now
-                    self._tick()
-
-    def _look(self) -> None:
-        newest = self._newest()
-        if newest is not self._view:
-            self._view = newest
-            if self._waiting:
-                self._answer_waiting()
-
-    def _tick(self) -> None:
-        for advertiser in self._advertisers.values():
-            advertiser.advertise_owed(self._now)
-        if self._waiting:
-            overdue = [mac for mac, waiting in self._waiting.items() if self._now - waiting.since > WAIT]
-            for mac in overdue:
-                del self._waiting[mac]
-        if self._on_tick is not None:
-            self._on_tick()
-
-    def _drain(self, link: Link) -> None:
-        receive = link.udp.recv
-        admits = self._throttle.admits
-        now = self._now
-        for _ in range(BATCH):
-            try:
-                datagram = receive(wire.MAX_DATAGRAM)
-            except BlockingIOError:
-                return
-            except OSError as error:  # an ICMP error about an earlier reply, or the device went away
-                log.debug("nothing received device=%s error=%s", link.device, error)
-                return
-            self.counters.received += 1
-            self._look()  # each time, not once a batch: what was changed before a machine asked, it is told
-            if not admits(datagram[_CHADDR], now):
-                self.counters.throttled += 1
-                continue
-            self._take(datagram, link)
-
-    def _take(self, datagram: bytes, link: Link) -> None:
-        try:
-            self._handle(datagram, link)
-        except Exception:
-            # A defect of ours. It costs this machine an answer, and nobody else anything.
-            self.counters.defects += 1
-            if self._sightings.is_news(b"", "defect", self._now):
-                log.exception("defect in the DHCP server datagram=%s", datagram[:600].hex())
-
-    def _handle(self, datagram: bytes, link: Link) -> None:
-        try:
-            packet = wire.decode(datagram)
-        except wire.WireError as error:
-            self.counters.malformed += 1
-            if self._sightings.is_news(datagram[_CHADDR], "malformed", self._now):
-                log.info("malformed DHCP message device=%s mac=%s why=%s", link.device, datagram[_CHADDR].hex(":"), error)
-            return
+    def handle(self, packet: wire.DhcpPacket, datagram: bytes, link: Link) -> None:
         outcome = self._respond(packet, link.device, self._view, self._clock)
         if isinstance(outcome, Answer):
-            self._send(packet, outcome, link)
+            if not self._registering.idle and self._must_wait(packet, datagram, outcome, link):
+                self.counters.silent += 1
+            else:
+                self._send(packet, outcome, link)
+        elif isinstance(outcome, Register):
+            self.register(outcome.registration, datagram, link)
         else:
-            self._hold_back(packet, datagram, outcome, link)
+            self._after_silence(packet, outcome, link)
+            self.hold_back(packet, outcome, link)
 
     def _send(self, packet: wire.DhcpPacket, answer: Answer, link: Link) -> None:
         address = answer.datagram[16:20]  # yiaddr
         way = route(packet, address=address, refused=answer.kind is Kind.REFUSED)
         ready = answer.ready
-        if link.send(answer.datagram, way, to_mac=packet.chaddr[:6], to=address, source=ready.server):
+        mac = packet.chaddr[:6]
+        if link.send(answer.datagram, way, to_mac=mac, to=address, source=ready.server):
             self.counters.sent += 1
         else:
             self.counters.unsent += 1
             return
         detail = {**ready.detail, "because": answer.why} if answer.why else ready.detail
-        self._report(Event(answer.kind, self._clock, answer.node.name, answer.interface.mac, detail))
-
-    def _hold_back(self, packet: wire.DhcpPacket, datagram: bytes, outcome: Silence | Register, link: Link) -> None:
-        if isinstance(outcome, Register):
-            self._wait_for(outcome.registration, datagram, link)
-            return
-        self.counters.silent += 1
-        mac = MacAddress(packet.chaddr[:6])
-        node = outcome.node.name if outcome.node else None
-        # A machine that the cluster knows and that declines or releases is always told of; one that is ignored, once in
-        # a while; and of those that nobody knows not too many at once.
-        if outcome.kind is Kind.IGNORED and not self._sightings.is_news(mac, outcome.why, self._now, stranger=node is None):
-            return
-        detail = {"because": outcome.why, "device": link.device}
-        if node is None and (vendor_class := packet.options.get(VENDOR_CLASS)):
-            detail["vendor class"] = printable(vendor_class)
-        self._report(Event(outcome.kind, self._clock, node, mac, detail))
-
-    def _wait_for(self, machine: Registration, datagram: bytes, link: Link) -> None:
-        """Have a machine registered, and keep its request until the view knows it: its first offer then comes at once."""
-        waiting = self._waiting.get(machine.mac)
-        if waiting is None:
-            if len(self._waiting) >= MAX_WAITING:
-                self.counters.silent += 1  # it asks again; and a flood of invented MACs registers no more than this
-                return
-            self._waiting[machine.mac] = _Waiting(datagram, link, self._now, self._now)
+        count = self._told_of.get(mac, 0)
+        if count < TOLD_OF_ONE - 1:  # as :meth:`tell` does it, without the call: this is the busiest line of all
+            self._told_of[mac] = count + 1
+            self._report(Event(answer.kind, self._clock, answer.node.name, answer.interface.mac, detail))
         else:
-            waiting.datagram, waiting.link = datagram, link
-            if self._now - waiting.asked < ASK_AGAIN:
-                return
-            waiting.asked = self._now
-        self.counters.registering += 1
-        if self._sightings.is_news(machine.mac, "registering", self._now):
-            firmware = None if machine.firmware is None else machine.firmware.name
-            detail = {"network": machine.network.name, "firmware": firmware, "vendor class": machine.vendor_class}
-            self._report(Event(Kind.SEEN, self._clock, None, machine.mac, detail))
-        self._register(machine)
+            self.tell(answer.kind, answer.node.name, answer.interface.mac, detail)
+        if packet.giaddr == wire.NO_ADDRESS and answer.kind is Kind.OFFERED and mac + address not in self._checked:
+            self._check_behind_its_back(mac, address, answer.node, link)
 
-    def _answer_waiting(self) -> None:
-        known = [mac for mac in self._waiting if mac in self._view.by_mac]
-        for mac in known:
-            waiting = self._waiting.pop(mac)
-            self._take(waiting.datagram, waiting.link)
+    def _after_silence(self, packet: wire.DhcpPacket, silence: Silence, link: Link) -> None:
+        """What a message that is not answered says of the neighbourhood."""
+        if silence.node is None or packet.giaddr != wire.NO_ADDRESS:
+            return
+        if silence.why == TOOK_ANOTHER:
+            server = IPv4Address(packet.options[options.SERVER_ID]) if len(packet.options[options.SERVER_ID]) == 4 else None
+            if server is not None:
+                self._neighbours[link.device].suspect(server, self._now, self._clock)
+        elif silence.kind is Kind.DECLINED:
+            address = self._view.by_mac[packet.chaddr[:6]][1].ip
+            if address is not None:
+                self._checked.discard(packet.chaddr[:6] + address.packed)
+                self._check_behind_its_back(packet.chaddr[:6], address.packed, silence.node, link)
+
+    # -- is an address anybody else's? --------------------------------------------------------------------------------
+
+    def changed(self, before: View) -> None:
+        if before.sequence >= 0:
+            self._registering.added(self._view.by_mac.keys() - before.by_mac.keys())
+        for mac in self._registering.known_by(self._view):
+            self._check_first(mac)
+
+    def _must_wait(self, packet: wire.DhcpPacket, datagram: bytes, answer: Answer, link: Link) -> bool:
+        mac = packet.chaddr[:6]
+        if self._registering.keeps(mac, answer.ready.address, datagram, self._now):
+            return True
+        if answer.kind is not Kind.OFFERED or not self._registering.begins(mac, datagram, link, self._now):
+            return False
+        self._check_first(mac)
+        return True
+
+    def _check_first(self, mac: bytes) -> None:
+        """Answer a node that waits, once it is known that nobody has its address."""
+        waiting = self._registering.of(mac)
+        if waiting is None:
+            return
+        node, interface = self._view.by_mac[mac]
+        prober = self._prober(waiting.link.device)
+        if interface.ip is None or prober is None or waiting.datagram[_GIADDR] != wire.NO_ADDRESS:
+            self._answer_waiting(mac)
+        elif self._registering.begins_check(mac, interface.ip):
+            prober.ask(interface.ip.packed, partial(self._found, mac, node, interface.ip), self._now, pauses=CONFLICT)
+
+    def _found(self, mac: bytes, node: NodeView, address: IPv4Address, holder: bytes | None) -> None:
+        if holder is None or _is_of(node, holder):
+            self._answer_waiting(mac)
+            return
+        self._conflict(mac, node, address, MacAddress(holder))
+        if self._registering.withhold(mac, address, self._now) and self._in_use is not None:
+            self._in_use(InUse(MacAddress(mac), address, MacAddress(holder)))
+
+    def _answer_waiting(self, mac: bytes) -> None:
+        waiting = self._registering.release(mac)
+        if waiting is not None:
+            self.take(waiting.datagram, waiting.link)
+
+    def _check_behind_its_back(self, mac: bytes, address: bytes, node: NodeView, link: Link) -> None:
+        prober = self._prober(link.device)
+        if prober is None or prober.busy >= CHECKED_AT_ONCE:
+            return
+        if len(self._checked) >= MAX_CHECKED:
+            self._checked.clear()
+        self._checked.add(mac + address)
+        prober.ask(address, partial(self._known_found, mac, node, IPv4Address(address)), self._now, pauses=CONFLICT)
+
+    def _known_found(self, mac: bytes, node: NodeView, address: IPv4Address, holder: bytes | None) -> None:
+        if holder is not None and not _is_of(node, holder):
+            self._conflict(mac, node, address, MacAddress(holder))
+
+    def _conflict(self, mac: bytes, node: NodeView, address: IPv4Address, holder: MacAddress) -> None:
+        if self._sightings.is_news(mac, f"{address} is in use by {holder}", self._now, stranger=False):
+            detail = {"because": f"{address} is in use by {holder}", "address": str(address), "by": str(holder)}
+            self.tell(Kind.ALARM, node.name, MacAddress(mac), detail)
+
+
+def _is_of(node: NodeView, mac: bytes) -> bool:
+    """Linux answers for an address of its own by any of its cards."""
+    return any(interface.mac == mac for interface in node.interfaces)

@@ -11,8 +11,10 @@ MAX_HEARD: Final = 65_536
 REPEAT_AFTER: Final = 300.0
 """Seconds until a machine that gets no answer is told of again."""
 MAX_TOLD: Final = 4_096
-TOLD_PER_SECOND: Final = 50
-"""New machines told of within a second; a flood of invented MACs must not fill the event log."""
+TOLD_AT_ONCE: Final = 200
+TOLD_PER_HOUR: Final = 600
+"""Machines that nobody knows and that are told of, all together; a flood of invented MACs must not fill the event log, which
+keeps months. What is beyond is not told of one by one: :mod:`bootserver.netboot.dhcp.guard` tells of the flood."""
 
 
 class Throttle:
@@ -42,12 +44,12 @@ class Throttle:
 class Sightings:
     """Tells once in a while about each machine that gets no answer, and again at once if the reason has changed."""
 
-    __slots__ = ("_second", "_this_second", "_told")
+    __slots__ = ("_counted", "_left", "_told")
 
     def __init__(self) -> None:
         self._told: dict[tuple[bytes, str], float] = {}
-        self._second = 0
-        self._this_second = 0
+        self._left = float(TOLD_AT_ONCE)
+        self._counted = 0.0
 
     def is_news(self, mac: bytes, why: str, now: float, *, stranger: bool = True) -> bool:
         """:param now: a monotonic clock.
@@ -57,7 +59,7 @@ class Sightings:
         last = self._told.get(key)
         if last is not None and now - last < REPEAT_AFTER:
             return False
-        if stranger and not self._may_tell(int(now)):
+        if stranger and not self._may_tell(now):
             return False
         # Dictionaries keep the order of insertion: the machine that was told of first is the first to be forgotten.
         self._told.pop(key, None)
@@ -66,8 +68,10 @@ class Sightings:
         self._told[key] = now
         return True
 
-    def _may_tell(self, second: int) -> bool:
-        if second != self._second:
-            self._second, self._this_second = second, 0
-        self._this_second += 1
-        return self._this_second <= TOLD_PER_SECOND
+    def _may_tell(self, now: float) -> bool:
+        gained = max(0.0, now - self._counted) * TOLD_PER_HOUR / 3600
+        self._left, self._counted = min(float(TOLD_AT_ONCE), self._left + gained), now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
