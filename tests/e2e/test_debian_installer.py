@@ -29,8 +29,18 @@ TEMPLATE = """\
 {% extends "preseed.j2" %}
 {% block answers %}
 {{ super() }}
-d-i preseed/early_command string insmod /lab/virtio_blk.ko; . /usr/share/debconf/confmodule; db_get partman/early_command && { sh -c "$RET" >/tmp/lab 2>&1; echo "LAB-EARLY $?" >/dev/console; cat /tmp/lab /tmp/bootserver-partitions >/dev/console; }
+d-i preseed/early_command string sh /lab/early >/dev/console 2>&1
 {% endblock %}
+"""
+
+# What partman would do: its question holds our command.
+EARLY = """\
+insmod /lab/virtio_blk.ko
+command=$(debconf-get partman/early_command)
+echo "LAB-COMMAND ${#command}"
+sh -c "$command"
+echo "LAB-EARLY $?"
+cat /tmp/bootserver-partitions
 """
 
 
@@ -49,12 +59,13 @@ def drivers() -> Path:
         (module,) = (folder / "x").rglob("virtio_blk.ko*")
         (folder / "root/lab").mkdir(parents=True)
         shutil.copy(module, folder / "root/lab/virtio_blk.ko")
+        (folder / "root/lab/early").write_text(EARLY)
         subprocess.run(f"cd {folder}/root && find . | cpio -o -H newc --quiet >{folder}/drivers.img", shell=True, check=True)
         for each in (folder / "x", folder / "root"):
             shutil.rmtree(each)
         package.unlink()
 
-    return cached(f"d-i-drivers-{fingerprint(image)}", make) / "drivers.img"
+    return cached(f"d-i-drivers-{fingerprint(image, EARLY)}", make) / "drivers.img"
 
 
 @pytest.mark.skipif(not NETBOOT.is_dir(), reason="needs: apt-get install debian-installer-12-netboot-amd64")

@@ -34,11 +34,11 @@ BIOS, UEFI = Firmware.BIOS, Firmware.UEFI
 VIRTIO, AHCI, NVME = DiskBus.VIRTIO, DiskBus.AHCI, DiskBus.NVME
 
 ALL = list(itertools.product((BIOS, UEFI), (1, 2), (VIRTIO, AHCI, NVME)))
-# Each firmware with each number of disks and each bus, and each number of disks with each bus, at least once.
-PAIRS = [(BIOS, 2, VIRTIO), (UEFI, 1, VIRTIO), (BIOS, 1, AHCI), (UEFI, 2, AHCI), (BIOS, 1, NVME), (UEFI, 2, NVME)]
+# Each firmware, each number of disks and each bus at least once; the other pairs of them are in the full matrix.
+FEW = [(BIOS, 1, VIRTIO), (UEFI, 1, NVME), (BIOS, 2, AHCI)]
 CASES = [
     pytest.param(
-        *case, id=f"{case[0].name.lower()}-{case[1]}-{case[2].name.lower()}", marks=[] if case in PAIRS else pytest.mark.full
+        *case, id=f"{case[0].name.lower()}-{case[1]}-{case[2].name.lower()}", marks=[] if case in FEW else pytest.mark.full
     )
     for case in ALL
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.lab.process import REPOSITORY
@@ -27,19 +28,28 @@ def fingerprint(*inputs: bytes | str | Path) -> str:
 def cached(name: str, make: Callable[[Path], None]) -> Path:
     """The folder `name` of the cache, filled by `make` when it is not there.
 
-    It appears whole or not at all; two that make it at once end up with the same one.
+    It appears whole or not at all. Of several that want it at once, in processes of their own, one makes it and the others wait.
     """
     folder = CACHE / name
     if folder.is_dir():
         return folder
     CACHE.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=CACHE))
-    try:
-        make(draft)
-        draft.chmod(0o755)
-        with contextlib.suppress(OSError):  # another one was faster, and a folder that is not empty is not replaced
+    with _turn(CACHE / f".{name}.lock"):
+        if folder.is_dir():  # it was made while this one waited
+            return folder
+        draft = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=CACHE))
+        try:
+            make(draft)
+            draft.chmod(0o755)
             os.rename(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    assert folder.is_dir(), f"{folder} could not be made"
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def _turn(lock: Path) -> Iterator[None]:
+    """Hold a lock that ends with this process, whatever ends it; programs that it starts do not inherit it."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -109,20 +109,26 @@ def test_with_log_dhcp_dnsmasq_tells_who_netboots() -> None:
         ("Apr 30 12:00:00 fe dnsmasq-dhcp[9]: BOOTP(eth0) {mac} no address configured", What.ASKS, None),
         ("Apr 30 12:00:00 fe dnsmasq-dhcp[9]: DHCPRELEASE(eth0) 10.1.2.3 {mac} ", What.RELEASED, None),
         (
-            "Apr 30 12:00:00 fe kea-dhcp4[9]: 2026-04-30 12:00:00.123 INFO  [kea-dhcp4.leases/9.1] DHCP4_LEASE_OFFER "
-            "[hwtype=1 {mac}], cid=[no info], tid=0x1: lease 10.1.2.3 will be offered",
+            (
+                "Apr 30 12:00:00 fe kea-dhcp4[9]: 2026-04-30 12:00:00.123 INFO  [kea-dhcp4.leases/9.1] DHCP4_LEASE_OFFER "
+                "[hwtype=1 {mac}], cid=[no info], tid=0x1: lease 10.1.2.3 will be offered"
+            ),
             What.OFFERED,
             "10.1.2.3",
         ),
         (
-            "2026-04-30 12:00:00.123 WARN  [kea-dhcp4.alloc-engine/9.1] ALLOC_ENGINE_V4_ALLOC_FAIL_NO_POOLS "
-            "[hwtype=1 {mac}], cid=[no info], tid=0x1: no pools were available for the address allocation",
+            (
+                "2026-04-30 12:00:00.123 WARN  [kea-dhcp4.alloc-engine/9.1] ALLOC_ENGINE_V4_ALLOC_FAIL_NO_POOLS "
+                "[hwtype=1 {mac}], cid=[no info], tid=0x1: no pools were available for the address allocation"
+            ),
             What.ASKS,
             None,
         ),
         (
-            "2026-04-30 12:00:00.123 INFO  [kea-dhcp4.leases/9.1] DHCP4_RELEASE "
-            "[hwtype=1 {mac}], cid=[01:{mac}], tid=0x1: address 10.1.2.3 was released properly.",
+            (
+                "2026-04-30 12:00:00.123 INFO  [kea-dhcp4.leases/9.1] DHCP4_RELEASE "
+                "[hwtype=1 {mac}], cid=[01:{mac}], tid=0x1: address 10.1.2.3 was released properly."
+            ),
             What.RELEASED,
             None,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -39,9 +40,9 @@ class Heard:
     def report(self, event: Event) -> None:
         self.events.append(event)
 
-    def see(self, what: What, mac: MacAddress = NEW, address: str | None = None, **more: object) -> None:
+    def see(self, what: What, mac: MacAddress = NEW, address: str | None = None, **more: Any) -> None:
         place = None if address is None else IPv4Address(address)
-        self.learner.see(Sighting(what, mac, Program.ISC, place, **more), self.view, self.now, CLOCK)  # type: ignore[arg-type]
+        self.learner.see(Sighting(what, mac, Program.ISC, place, **more), self.view, self.now, CLOCK)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds
@@ -52,8 +53,8 @@ class Heard:
         return [event.kind for event in self.events]
 
 
-def opened(**options: object) -> Heard:
-    return Heard(views.view(networks=[views.network(), OTHER], discovery=views.discovery(**options)))  # type: ignore[arg-type]
+def opened(**options: Any) -> Heard:
+    return Heard(views.view(networks=[views.network(), OTHER], discovery=views.discovery(**options)))
 
 
 def test_an_unknown_machine_is_registered_on_the_network_of_what_it_is_given() -> None:
@@ -74,7 +75,7 @@ def test_one_that_gets_no_offer_is_registered_after_a_while_on_the_first_network
 
 
 @pytest.mark.parametrize("where", [{"device": "eth2"}, {"relay": IPv4Address("10.2.0.1")}])
-def test_or_on_that_of_its_device_or_relay(where: dict[str, object]) -> None:
+def test_or_on_that_of_its_device_or_relay(where: dict[str, Any]) -> None:
     heard = opened()
     heard.see(What.ASKS, **where)
     heard.wait(2 * PATIENCE)
@@ -121,7 +122,7 @@ def test_the_address_that_a_new_node_was_given_is_its_own_from_the_start() -> No
         ({}, {"netboots": False}, "does not netboot"),
     ],
 )
-def test_who_is_not_wanted_is_told_of_with_the_reason(options: dict[str, object], more: dict[str, object], why: str) -> None:
+def test_who_is_not_wanted_is_told_of_with_the_reason(options: dict[str, Any], more: dict[str, Any], why: str) -> None:
     heard = opened(**options)
     heard.see(What.GIVEN, address="10.1.0.7", **more)
     heard.wait(2 * PATIENCE)

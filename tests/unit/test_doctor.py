@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import sqlite3
+import time
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ from bootserver.cluster.events import Event, Kind
 from bootserver.cluster.installs import set_action
 from bootserver.config import Config, Dhcp, DhcpMode
 from bootserver.db.rows import ImageRow
-from bootserver.doctor import data, efi, examine, firewall, links, loaders, menus, neighbours, ports, site, state
+from bootserver.doctor import clock, data, efi, examine, firewall, links, loaders, menus, neighbours, ports, site, state
 from bootserver.doctor.finding import Finding, Severity, exit_status, failure, note, ok, several, warning
 from bootserver.doctor.neighbours import Offer
 from bootserver.doctor.ruleset import Packet, Verdict, from_iptables, from_nft, walk
 from bootserver.doctor.site import Link, Site
+from bootserver.install.ramdisk.kernel import Choice, Kernel
 from tests.administrator import Administrator
 from tests.cluster import mac
 
@@ -336,6 +338,24 @@ def test_a_missing_installer_matters_once_a_node_boots_it(administrator: Adminis
     assert finding.severity is Severity.FAILURE
 
 
+@pytest.mark.parametrize(("installed", "severity"), [("6.1.0-99-amd64", Severity.WARNING), ("6.1.0-10-amd64", Severity.OK)])
+def test_an_installer_of_an_older_kernel_than_the_frontends_is_found(
+    administrator: Administrator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: str, severity: Severity
+) -> None:
+    lists = {"missing_modules": [], "missing_programs": []}
+    sizes = dict.fromkeys(("unpacked_size", "modules", "firmware", "missing_firmware"), 1)
+    names = {"architecture": "x86_64", "kernel": "6.1.0-10-amd64", "kernel_origin": "installed", "built": "", "seconds": 1.0}
+    folder = administrator.tftpboot / "installer"
+    administrator.has_file("installer/vmlinuz")
+    administrator.has_file("installer/initrd.img")
+    (folder / "build.json").write_text(json.dumps({**names, **sizes, **lists, "kernel_size": 1, "ramdisk_size": 1}))
+    newest = Choice(f"installed {installed}", Kernel(installed, tmp_path, tmp_path, "installed"))
+    monkeypatch.setattr(loaders, "choose_kernel", lambda *_: newest)
+    [finding] = list(loaders.installer(survey(administrator, quick=False)))
+    assert finding.severity is severity and "6.1.0-10-amd64" in finding.what
+    assert severity is Severity.OK or (installed in finding.what and finding.mend == "bootserver installer build")
+
+
 # -- menus -------------------------------------------------------------------------------------------------------------
 
 
@@ -408,8 +428,35 @@ def test_of_thousands_of_nodes_those_that_do_something_are_all_looked_at(adminis
     view = survey(administrator).view
     assert view is not None
     plain, other = view.nodes["compute-0-0"], view.nodes["compute-0-1"]
+    hurried = menus.chosen([plain] * 5000 + [other] * 300, quick=True)
+    assert 100 <= hurried.count(other) <= menus.MOST
     chosen = menus.chosen([plain] * 5000 + [other] * 300)
     assert chosen.count(other) == 300 and 100 <= chosen.count(plain) <= menus.MOST
+
+
+# -- clock -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ahead", "kept", "severity", "words"),
+    [
+        (3600.0, True, Severity.FAILURE, "the clock went back"),
+        (-5.0, False, Severity.WARNING, "nobody keeps the clock"),
+        (-5.0, True, Severity.OK, "is kept"),
+        (-5.0, None, Severity.OK, "the clock says"),
+    ],
+)
+def test_a_clock_that_went_back_or_that_nobody_keeps_is_found(
+    administrator: Administrator, monkeypatch: pytest.MonkeyPatch, ahead: float, kept: bool | None, severity: Severity, words: str
+) -> None:
+    monkeypatch.setattr(clock, "is_kept", lambda: kept)
+    administrator.happened(Event(Kind.UP, time.time() + ahead, "compute-0-0", mac(1)))
+    [finding] = list(clock.clock(survey(administrator)))
+    assert finding.severity is severity and words in finding.what
+
+
+def test_the_kernel_is_asked_whether_the_clock_is_kept() -> None:
+    assert clock.is_kept() in (True, False)
 
 
 # -- databases, disk, permissions, content -----------------------------------------------------------------------------
