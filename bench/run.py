@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-BENCHMARKS = ("tftp", "menus", "dhcp", "http", "boot", "install", "cli")
-WITHOUT_QUICK = ("boot", "install", "cli")
+BENCHMARKS = ("tftp", "menus", "dhcp", "http", "boot", "install", "names", "follow", "cli")
+WITHOUT_QUICK = ("boot", "install", "names", "follow", "cli")
 
 
 def main() -> int:

@@ -23,6 +23,17 @@ real() { # PROGRAM ARGUMENT...: run the program itself, never busybox' applet of
     return 127
 }
 
+has() { # PROGRAM: the real one
+    for has_folder in $DISK_PROGRAMS; do [ -x "$has_folder/$1" ] && return; done
+    return 1
+}
+
+check_program() { # PROGRAM PACKAGE
+    has "$1" && return
+    echo "$1 is not in the installer's ramdisk: on the frontend, install the package $2, and \`bootserver installer build\`" >&2
+    return 1
+}
+
 # No udev runs in our ramdisk, and whoever waits for it waits for ever; what lvm makes below /dev it makes itself then.
 LVM_CONFIG='activation{udev_sync=0 udev_rules=0} devices{obtain_device_list_from_udev=0 use_devicesfile=0} backup{backup=0 archive=0}'
 export LVM_SUPPRESS_FD_WARNINGS=1

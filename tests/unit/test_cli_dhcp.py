@@ -69,7 +69,11 @@ def test_parts_are_printed_alone(admin: Administrator) -> None:
     entries = admin.does("dhcp", "export", "--format", "dnsmasq", "--part", "hosts")
     assert "dhcp-host" not in boot
     assert {line.partition("=")[0] for line in entries.splitlines()} == {"dhcp-host"}
-    assert boot + entries == admin.does("dhcp", "export", "--format", "dnsmasq")
+    # Entries in a hostsdir set no tags: who is not of the first group is named by its MAC.
+    assert "dhcp-mac=set:bootserver-ipxe-private,52:54:00:00:00:02" in boot
+    assert "dhcp-mac=set:bootserver-none,52:54:00:00:00:03" in boot
+    first = "tag:known,tag:!bootserver-ipxe-private,tag:!bootserver-none,tag:bootserver-bios,tag:!bootserver-ipxe"
+    assert f"dhcp-boot={first},pxelinux.0,,10.1.1.1" in boot
     assert "leave out --part" in admin.fails("dhcp", "export", "--format", "isc", "--part", "hosts", status=2)
 
 
@@ -106,9 +110,7 @@ def test_files_are_written_changed_and_removed_and_only_ours(tmp_path: Path) -> 
     (tmp_path / "bootserver.compute-0-1").write_text("old\n")
     done = HostsFolder(tmp_path).show(entries(1))
     assert (done.added, done.changed, done.removed, done.wants_hangup) == (0, 1, 1, True)
-    assert (
-        tmp_path / "bootserver.compute-0-1"
-    ).read_text() == "52:54:00:00:00:01,set:bootserver-auto-private,10.1.0.1,compute-0-1\n"
+    assert (tmp_path / "bootserver.compute-0-1").read_text() == "52:54:00:00:00:01,10.1.0.1,compute-0-1\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bootserver.compute-0-1", "printer"]
 
 

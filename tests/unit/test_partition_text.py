@@ -139,6 +139,11 @@ def test_members_of_what_stays_are_looked_at_before_anything_is_written() -> Non
     assert max(looks) < min(index for index, (name, *_) in enumerate(found) if name in WRITES)
 
 
+def test_what_the_ramdisk_lacks_is_seen_first() -> None:
+    assert commands(stacked())[:2] == [["check_program", "mdadm", "mdadm"], ["check_program", "lvm", "lvm2"]]
+    assert not [words for words in commands(reinstall()) if words[0] == "check_program"]
+
+
 def test_an_array_is_made_of_its_members_and_finished_by_their_names() -> None:
     plan, found = stacked(), commands(stacked())
     [fast] = [words for words in found if words[:2] == ["make_array", "state_fast"]]

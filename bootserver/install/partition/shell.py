@@ -99,6 +99,9 @@ def _step(words: str, *command: str) -> str:
 
 def _partition_disks(plan: Plan, target: str) -> Iterator[str]:
     written = _written(plan)
+    for what, program, package in (("RAID", "mdadm", "mdadm"), ("LVM", "lvm", "lvm2")):
+        if plan.arrays if what == "RAID" else plan.groups:
+            yield _step(f"no {what} can be made here", "check_program", program, package)
     yield _step("what an earlier try mounted stays mounted", "free_target", target)
     for each in plan.disks:
         yield _step(f"RAID or LVM on {each.disk.name} goes on", "release_disk", each.disk.name)

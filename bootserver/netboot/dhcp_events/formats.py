@@ -21,29 +21,45 @@ _HTTP_CLIENT: Final = "HTTPClient"
 # -- dnsmasq(8) ------------------------------------------------------------------------------------------------------------
 
 
-def dnsmasq_host(host: Host) -> str:
-    """A line of a file in ``dhcp-hostsdir``; with ``dhcp-host=`` in front, one of dnsmasq.conf."""
-    tag = "" if host.group is None else f"set:{host.group.name},"
+def dnsmasq_host(host: Host, *, tagged: bool = False) -> str:
+    """A line of a file in ``dhcp-hostsdir``; with ``dhcp-host=`` in front, one of dnsmasq.conf.
+
+    :param tagged: for dnsmasq.conf alone: dnsmasq 2.90 dies when a SIGHUP has it read a file again that sets tags, once one of
+        its hosts has a lease (segmentation fault; seen with Debian 12's).
+    """
+    tag = "" if host.group is None or not tagged else f"set:{host.group.name},"
     return f"{host.mac},{tag}{host.address},{host.name}"
 
 
 def dnsmasq(found: Hosts, *, hosts: bool = True, boot: bool = True) -> Iterator[str]:
-    """Lines for dnsmasq.conf."""
-    if boot and found.rules:
+    """Lines for dnsmasq.conf. Without the hosts they are for entries in ``dhcp-hostsdir``, which set no tags: all
+    known hosts (dnsmasq's own tag `known`) are of the first group there, and who is not is named by its MAC."""
+    tags = {group: f"tag:{group.name}" for group in dict.fromkeys(rule.group for rule in found.rules)}
+    if boot and tags:
         yield f"dhcp-match=set:{PREFIX}-ipxe,{_IPXE_ENCAPSULATED}"
         for firmware in dict.fromkeys(rule.firmware for rule in found.rules):
             for code in CODES[firmware]:
                 yield f"dhcp-match=set:{PREFIX}-{firmware.name.lower()},option:client-arch,{code}"
+        if not hosts:
+            first = next(iter(tags))
+            others = [host for host in found.hosts if host.group != first]
+            names = {host.mac: f"{PREFIX}-none" if host.group is None else host.group.name for host in others}
+            yield from (f"dhcp-mac=set:{name},{mac}" for mac, name in names.items())
+            tags[first] = ",".join(["tag:known", *(f"tag:!{name}" for name in dict.fromkeys(names.values()))])
         for rule in found.rules:
-            tags = f"tag:{rule.group.name},tag:{PREFIX}-{rule.firmware.name.lower()}"
-            if rule.ipxe is not None:
-                tags += f",tag:{'' if rule.ipxe else '!'}{PREFIX}-ipxe"
-            yield f"dhcp-boot={tags},{rule.file},,{rule.group.server}"
-            if rule.firmware.is_http:
-                yield f"dhcp-option-force={tags},{_VENDOR_CLASS},{_HTTP_CLIENT}"
+            yield from _dnsmasq_rule(rule, tags[rule.group])
     if hosts:
         for host in found.hosts:
-            yield f"dhcp-host={dnsmasq_host(host)}"
+            yield f"dhcp-host={dnsmasq_host(host, tagged=True)}"
+
+
+def _dnsmasq_rule(rule: Rule, group: str) -> Iterator[str]:
+    tags = f"{group},tag:{PREFIX}-{rule.firmware.name.lower()}"
+    if rule.ipxe is not None:
+        tags += f",tag:{'' if rule.ipxe else '!'}{PREFIX}-ipxe"
+    yield f"dhcp-boot={tags},{rule.file},,{rule.group.server}"
+    if rule.firmware.is_http:
+        yield f"dhcp-option-force={tags},{_VENDOR_CLASS},{_HTTP_CLIENT}"
 
 
 # -- Kea: administrator's reference manual, "Client Classification", "Host Reservations" ------------------------------------
