@@ -23,11 +23,21 @@ IMAGE = BootAction("install", "installer/vmlinuz", ("installer/initrd.img",), "q
 LIVE = BootAction("live", "live/vmlinuz", ("live/a.img", "live/b.img"), "ip=dhcp")
 REMOTE = BootAction("remote", "http://mirror/vmlinuz")
 NOTHING = BootAction("nothing")
+TREE = BootAction(
+    "install",
+    "distro/el9/vmlinuz",
+    ("distro/el9/initrd.img",),
+    "inst.ks=@frontend@node/kickstart/@ticket@ inst.repo=@frontend@distro/el9",
+)
+LIVE_URL = BootAction("live", "live/vmlinuz", (), "root=live:@frontend@live.img")
 FLASH, MEMTEST, RESCUE, OS = SHIPPED["pxeflash"], SHIPPED["memtest"], SHIPPED["rescue"], SHIPPED["os"]
 
 INSTALLER = ("installer/vmlinuz", ("installer/initrd.img",))
 ARMED_INSTALL = (*INSTALLER, f"quiet bootserver={URL} bootserver.ticket=TICKET", True)
 RESCUE_SYSTEM = (*INSTALLER, f"quiet bootserver.rescue bootserver={URL}", False)
+TREE_INSTALL = (
+    "distro/el9/vmlinuz", ("distro/el9/initrd.img",), f"inst.ks={URL}node/kickstart/TICKET inst.repo={URL}distro/el9", True
+)  # fmt: skip
 LIVE_SYSTEM = ("live/vmlinuz", ("live/a.img", "live/b.img"), f"ip=dhcp bootserver={URL}", False)
 
 # action,                install, why not resolved,   firmware   what it boots, or the words that the console shows
@@ -53,6 +63,9 @@ TABLE = [
     (FLASH,               None,   None,               BIOS,      FloppyBoot("pxeflash.img", "bigraw keeppxe", "action pxeflash")),
     (FLASH,               None,   None,               UEFI,      "needs BIOS firmware; this machine has UEFI"),
     (FLASH,               None,   None,               ARM,       "needs BIOS firmware; this machine has UEFI"),
+    (TREE,                ARMED,  None,               BIOS,      TREE_INSTALL),
+    (TREE,                ARMED,  None,               UEFI,      TREE_INSTALL),
+    (LIVE_URL,            None,   None,               UEFI,      ("live/vmlinuz", (), f"root=live:{URL}live.img", False)),
     (NOTHING,             None,   None,               BIOS,      "action nothing says nothing to boot"),
 ]  # fmt: skip
 
@@ -132,3 +145,21 @@ def test_a_console_that_the_action_names_is_the_one() -> None:
     image = BootAction("install", "installer/vmlinuz", (), "console=ttyS1")
     found = plan(dataclasses.replace(node(image, ARMED), attributes={"bootflags": "console=ttyS0"}), BIOS)
     assert isinstance(found, LinuxBoot) and "ttyS0" not in found.args and "console=ttyS1" in found.args
+
+
+def test_an_installer_may_be_told_another_way_to_the_frontend() -> None:
+    found = boot_plan(
+        node(TREE, ARMED),
+        BIOS,
+        frontend_url=lambda _: URL,
+        installer_url=lambda _: "https://10.1.1.1/",
+        ticket=lambda _: "TICKET",
+    )
+    assert isinstance(found, LinuxBoot) and "inst.ks=https://10.1.1.1/node/kickstart/TICKET" in found.args
+
+
+def test_an_installer_writes_to_the_console_of_the_nodes_bootflags() -> None:
+    flags = {"bootflags": "console=ttyS0,115200 mitigations=off"}
+    found = plan(dataclasses.replace(node(TREE, ARMED), attributes=flags), BIOS)
+    assert isinstance(found, LinuxBoot)
+    assert "console=ttyS0,115200" in found.args and "mitigations" not in found.args
