@@ -24,12 +24,12 @@ def list_(session: Session, format_: str) -> None:
     \b
     bootserver distro list
     """
-    from bootserver.cluster import distributions
+    from bootserver.cluster import distributions, uses
     from bootserver.db.rows import DistributionRow
 
     with session.read() as reader:
         rows = sorted(reader.rows(DistributionRow), key=lambda row: row.name)
-        nodes = distributions.nodes_by_distribution(reader)
+        nodes = uses.nodes_by(reader, distributions.ATTRIBUTE)
     known = {row.name for row in rows}
     for shelf in shelves(session):
         for name in shelf.names():
@@ -63,12 +63,12 @@ def show_distribution(session: Session, name: str) -> None:
     \b
     bootserver distro show rocky-9
     """
-    from bootserver.cluster import distributions, selection
+    from bootserver.cluster import distributions, selection, uses
 
     with session.read() as reader:
         row = distributions.get(reader, name)
-        used_by = distributions.users(reader, name)
-        nodes = distributions.nodes_by_distribution(reader).get(name, [])
+        used_by = uses.places(reader, distributions.ATTRIBUTE, name)
+        nodes = uses.nodes_by(reader, distributions.ATTRIBUTE).get(name, [])
     missing = _missing(row, session.config.frontend.tftpboot)
     facts = (
         ("name", row.name),

@@ -20,14 +20,14 @@ def list_(session: Session, format_: str) -> None:
     \b
     bootserver image list
     """
-    from bootserver.cluster import images
+    from bootserver.cluster import images, uses
     from bootserver.db.rows import ImageRow
     from bootserver.images.description import Description, DescriptionError
 
     store = open_store(session)
     with session.read() as reader:
         known = {row.name for row in reader.rows(ImageRow)}
-        nodes = images.nodes_by_image(reader)
+        nodes = uses.nodes_by(reader, images.ATTRIBUTE)
     there = store.names()
     rows: list[tuple[Cell, ...]] = []
     for name in sorted(known | set(there)):
@@ -59,14 +59,14 @@ def show_image(session: Session, name: str) -> None:
     \b
     bootserver image show golden
     """
-    from bootserver.cluster import images, selection
+    from bootserver.cluster import images, selection, uses
     from bootserver.images.bootable import findings
 
     store = open_store(session)
     described = store.describe(images.check_name(name))
     with session.read() as reader:
-        used_by = images.users(reader, name)
-        nodes = images.nodes_by_image(reader).get(name, [])
+        used_by = uses.places(reader, images.ATTRIBUTE, name)
+        nodes = uses.nodes_by(reader, images.ATTRIBUTE).get(name, [])
     facts = (
         ("name", described.name),
         ("title", described.title),

@@ -9,16 +9,13 @@ import dataclasses
 import re
 from pathlib import Path
 
-from bootserver.cluster.attributes import Inheritance
+from bootserver.cluster import uses
 from bootserver.cluster.change import Change, Reader
 from bootserver.db.rows import (
-    ApplianceRow,
-    AttributeRow,
     DistributionRow,
     InstallRow,
     InstallState,
     NodeRow,
-    Scope,
 )
 from bootserver.errors import NotFound, Refused, UsageError
 from bootserver.values import grammar
@@ -133,40 +130,10 @@ def remove(change: Change, name: str, *, used: bool = False) -> DistributionRow:
     """
     row = get(change, name)
     _refuse_while_installing(change, name)
-    if not used and (places := users(change, name)):
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        raise Refused(f"distribution {name} is used: it is set for {places[0]}{more}; `{_mend(places[0])}` first, or --used")
+    if not used and (found := uses.places(change, ATTRIBUTE, name)):
+        raise Refused(f"distribution {name} is used: {uses.used(ATTRIBUTE, found)}, or --used")
     change.delete(row)
     return row
-
-
-def users(reader: Reader, name: str) -> list[str]:
-    """Where an attribute names a distribution: ``all nodes``, ``appliance compute``, ``rack 0``, ``node compute-0-0``."""
-    appliances = {row.id: row.name for row in reader.rows(ApplianceRow)}
-    found = []
-    for row in reader.rows(AttributeRow, "key = :key AND value = :name ORDER BY id", key=ATTRIBUTE, name=name):
-        match row.scope:
-            case Scope.GLOBAL:
-                found.append("all nodes")
-            case Scope.APPLIANCE:
-                found.append(f"appliance {appliances.get(row.owner, row.owner)}")
-            case Scope.RACK:
-                found.append(f"rack {row.owner}")
-            case Scope.NODE:
-                node = reader.one(NodeRow, "id = :id", id=row.owner)
-                found.append(f"node {node.name if node else row.owner}")
-    return found
-
-
-def nodes_by_distribution(reader: Reader) -> dict[str, list[str]]:
-    """The names of the nodes that are installed from each distribution, by their attributes."""
-    inheritance = Inheritance(reader.rows(AttributeRow, "key = :key", key=ATTRIBUTE))
-    found: dict[str, list[str]] = {}
-    for node in reader.rows(NodeRow):
-        distribution = inheritance.of(node).get(ATTRIBUTE)
-        if distribution:
-            found.setdefault(distribution, []).append(node.name)
-    return found
 
 
 def _refuse_while_installing(reader: Reader, name: str) -> None:
@@ -177,12 +144,6 @@ def _refuse_while_installing(reader: Reader, name: str) -> None:
             raise Refused(
                 f"distribution {name} is being installed on {node.name}: wait for its end, or `bootserver pxe set {node.name} os`"
             )
-
-
-def _mend(place: str) -> str:
-    kind, _, which = place.partition(" ")
-    scope = "" if place == "all nodes" else f" {which}" if kind == "node" else f" --{kind} {which}"
-    return f"bootserver attr remove {ATTRIBUTE}{scope}"
 
 
 def _there_are(names: list[str]) -> str:

@@ -1,12 +1,12 @@
-"""Golden images as the cluster knows them: their names, and who is installed from which. The trees are ``images/``'s business."""
+"""Golden images as the cluster knows them: their names. The trees are ``images/``'s business, who has them that of ``uses.py``."""
 
 from __future__ import annotations
 
 import re
 
-from bootserver.cluster.attributes import Inheritance
+from bootserver.cluster import uses
 from bootserver.cluster.change import Change, Reader
-from bootserver.db.rows import ApplianceRow, AttributeRow, ImageRow, InstallRow, InstallState, NodeRow, Scope
+from bootserver.db.rows import ImageRow, InstallRow, InstallState, NodeRow
 from bootserver.errors import NotFound, Refused, UsageError
 
 ATTRIBUTE = "image"
@@ -49,45 +49,9 @@ def remove(change: Change, name: str) -> None:
             raise Refused(
                 f"image {name} is being installed on {node.name}: wait for its end, or `bootserver pxe set {node.name} os`"
             )
-    if places := users(change, name):
-        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        raise Refused(f"image {name} is used: it is set for {places[0]}{more}; `{_mend(places[0])}` first")
+    if found := uses.places(change, ATTRIBUTE, name):
+        raise Refused(f"image {name} is used: {uses.used(ATTRIBUTE, found)}")
     change.delete(row)
-
-
-def users(reader: Reader, name: str) -> list[str]:
-    """Where an attribute names an image: ``all nodes``, ``appliance compute``, ``rack 0``, ``node compute-0-0``."""
-    appliances = {row.id: row.name for row in reader.rows(ApplianceRow)}
-    found = []
-    for row in reader.rows(AttributeRow, "key = :key AND value = :name ORDER BY id", key=ATTRIBUTE, name=name):
-        match row.scope:
-            case Scope.GLOBAL:
-                found.append("all nodes")
-            case Scope.APPLIANCE:
-                found.append(f"appliance {appliances.get(row.owner, row.owner)}")
-            case Scope.RACK:
-                found.append(f"rack {row.owner}")
-            case Scope.NODE:
-                node = reader.one(NodeRow, "id = :id", id=row.owner)
-                found.append(f"node {node.name if node else row.owner}")
-    return found
-
-
-def nodes_by_image(reader: Reader) -> dict[str, list[str]]:
-    """The names of the nodes that are installed from each image, by their attributes."""
-    inheritance = Inheritance(reader.rows(AttributeRow, "key = :key", key=ATTRIBUTE))
-    found: dict[str, list[str]] = {}
-    for node in reader.rows(NodeRow):
-        image = inheritance.of(node).get(ATTRIBUTE)
-        if image:
-            found.setdefault(image, []).append(node.name)
-    return found
-
-
-def _mend(place: str) -> str:
-    kind, _, which = place.partition(" ")
-    scope = "" if place == "all nodes" else f" {which}" if kind == "node" else f" --{kind} {which}"
-    return f"bootserver attr remove {ATTRIBUTE}{scope}"
 
 
 def _there_are(names: list[str]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from bootserver.errors import Refused
 from bootserver.install.partition.model import RaidLevel
-from bootserver.install.partition.plan import Plan, PlannedArray, PlannedFileSystem, PlannedVolume
+from bootserver.install.partition.plan import Plan, PlannedVolume
 from bootserver.install.partition.shell import md_uuid
 from bootserver.install.target import Target
 
@@ -35,7 +35,7 @@ class Boot:
 def boot_of(plan: Plan) -> Boot:
     apart = next((each for each in plan.mounted if each.mount_point == "/boot"), None)
     system = apart or plan.root
-    modules = ["mdraid1x"] if (arrays := arrays_below(plan, system)) else []
+    modules = ["mdraid1x"] if (arrays := plan.arrays_below(system)) else []
     modules += sorted({_RECOVERY[each.level] for each in arrays if each.level in _RECOVERY})
     modules += ["lvm"] if isinstance(system, PlannedVolume) else []
     return Boot(system.filesystem_uuid, system.filesystem, apart is not None, tuple(modules))
@@ -52,20 +52,10 @@ def root_words(plan: Plan, target: Target) -> tuple[str, tuple[str, ...]]:
 
 
 def _dracut(plan: Plan) -> Iterator[str]:
-    for array in arrays_below(plan, plan.root):
+    for array in plan.arrays_below(plan.root):
         yield f"rd.md.uuid={md_uuid(array.uuid)}"
     if isinstance(plan.root, PlannedVolume):
         yield f"rd.lvm.lv={plan.root.group}/{plan.root.name}"
-
-
-def arrays_below(plan: Plan, system: PlannedFileSystem) -> tuple[PlannedArray, ...]:
-    """The arrays that a file system is on."""
-    if isinstance(system, PlannedArray):
-        return (system,)
-    if isinstance(system, PlannedVolume):
-        devices = next(group.devices for group in plan.groups if group.name == system.group)
-        return tuple(array for array in plan.arrays if array.path in devices)
-    return ()
 
 
 def check_target(plan: Plan, target: Target) -> None:
@@ -77,5 +67,5 @@ def check_target(plan: Plan, target: Target) -> None:
                 "(`bootserver image shell NAME`), and make its initrd anew"
             )
     root = plan.root
-    if target.ramdisk is None and (isinstance(root, PlannedVolume) or arrays_below(plan, root)):
+    if target.ramdisk is None and (isinstance(root, PlannedVolume) or plan.arrays_below(root)):
         raise Refused("the layout has / on RAID or LVM, and the image has no initrd: no kernel starts from it by itself")

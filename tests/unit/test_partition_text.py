@@ -200,6 +200,21 @@ def test_fstab_and_mdadm_conf_name_what_the_machine_has() -> None:
     assert shell.mdadm_conf(reinstall()) == ""
 
 
+def test_a_mirror_s_machine_starts_without_what_was_on_the_disk_that_is_gone() -> None:
+    parts = (Partition.raid("root", 5000), Partition.swap(100))
+    disks = (
+        DiskAnswer("vda", (Partition.esp(256, mounted=True), *parts)),
+        DiskAnswer("vdb", (Partition.esp(256, mounted=False), *parts, Partition.mounted("/var", EXT4, 100))),
+    )
+    inventory = machine(disk("vda", 20), disk("vdb", 20, slot=1), firmware=FirmwareKind.UEFI)
+    for level, options in ((RaidLevel.RAID1, "nofail"), (RaidLevel.RAID0, None)):
+        plan = place.place(Answer(disks, (Raid("root", level, EXT4, "/"),)), inventory)
+        lines = [line.split() for line in shell.fstab(plan).splitlines()[1:]]
+        assert {(point, kind): ("nofail" if "nofail" in words else None) for _, point, kind, words, *_ in lines} == {
+            ("/", "ext4"): None, ("/boot/efi", "vfat"): options, ("/var", "ext4"): options, ("none", "swap"): options,
+        }  # fmt: skip
+
+
 def test_people_see_arrays_and_volumes() -> None:
     assert [line.split("  ") for line in _spaced(summary(stacked_again()))[7:]] == [
         ["RAID 1 of vda2, vdb2", "md/pv", "lvm sys", "11.7 GB", "-", "kept"],

@@ -21,14 +21,14 @@ def event(kind: Kind, ago: float, **detail: str | float) -> Event:
 
 SYNC = event(Kind.PHASE, 60, phase="sync", percent=42)
 OLD_SYNC = event(Kind.PHASE, HOUR, phase="sync", percent=42)
-RAMDISK = event(Kind.RAMDISK_SENT, HOUR, path="distro/initrd.img")
+RAMDISK = event(Kind.RAMDISK_SENT, HOUR, path="el9/initrd")
 
 # install, newest of the events that a state is read off, newest of all; what `node list` shows
 TABLE = [
     (None,    None,                             None,                       "waiting"),
     (ARMED,   None,                             event(Kind.ARMED, HOUR),    "armed"),  # it was not powered on since
     (ARMED,   None,                             event(Kind.MENU_SENT, 60),  "armed"),
-    (ARMED,   None,                             RAMDISK,                    "stuck (ramdisk sent distro/initrd.img, silent for 60 min)"),
+    (ARMED,   None,                             RAMDISK,                    "stuck (ramdisk sent el9/initrd, silent for 60 min)"),
     (RUNNING, SYNC,                             SYNC,                       "installing (sync 42%)"),
     (RUNNING, OLD_SYNC,                         event(Kind.FILE_SENT, 60),  "installing (sync 42%)"),  # it still fetches
     (RUNNING, OLD_SYNC,                         OLD_SYNC,                   "stuck (sync 42%, silent for 60 min)"),

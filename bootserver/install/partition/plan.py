@@ -226,6 +226,22 @@ class Plan:
         """The partitions that a file system is on: itself, or those of its array, or of its group."""
         return tuple(self._below(system))
 
+    def arrays_below(self, system: PlannedFileSystem) -> tuple[PlannedArray, ...]:
+        """The arrays that a file system is on."""
+        match system:
+            case PlannedArray():
+                return (system,)
+            case PlannedVolume():
+                devices = next(group.devices for group in self.groups if group.name == system.group)
+                return tuple(array for array in self.arrays if array.path in devices)
+        return ()
+
+    def outlives_a_disk(self, system: PlannedFileSystem) -> bool:
+        """Is it there when any one disk is gone?"""
+        on_arrays = {device for array in self.arrays_below(system) for device in array.devices}
+        redundant = all(array.level is not RaidLevel.RAID0 for array in self.arrays_below(system))
+        return redundant and {part.device for part in self.below(system)} == on_arrays
+
     def _below(self, system: PlannedFileSystem) -> Iterator[PlannedPartition]:
         match system:
             case PlannedPartition():

@@ -49,7 +49,12 @@ def functions(plan: Plan, *, library: str = LIBRARY, target: str = TARGET) -> st
 
 
 def fstab(plan: Plan) -> str:
-    """fstab(5), by the UUIDs of file systems. Data that is not there must not keep a machine from starting."""
+    """fstab(5), by the UUIDs of file systems.
+
+    Data that are not there must not keep a machine from starting; nor, where ``/`` outlives one of its disks, all that was on
+    that disk alone.
+    """
+    outlives = plan.outlives_a_disk(plan.root)
     lines = ["# Made by the install: device, mount point, type, options, dump, pass"]
     for each in plan.mounted:
         options = ["defaults"]
@@ -57,11 +62,13 @@ def fstab(plan: Plan) -> str:
             options = ["umask=0077"]
         elif each.mount_point == "/" and each.filesystem in ("ext3", "ext4"):
             options.append("errors=remount-ro")
-        if each.is_data:
+        if each.is_data or (outlives and not plan.outlives_a_disk(each)):
             options.append("nofail")
         check = 1 if each.mount_point == "/" else 2
         lines.append(f"UUID={each.filesystem_uuid} {each.mount_point} {each.filesystem} {','.join(options)} 0 {check}")
-    lines += [f"UUID={each.filesystem_uuid} none swap sw 0 0" for each in plan.swaps]
+    for each in plan.swaps:
+        options = ["sw", *(["nofail"] if outlives and not plan.outlives_a_disk(each) else [])]
+        lines.append(f"UUID={each.filesystem_uuid} none swap {','.join(options)} 0 0")
     return "\n".join([*lines, ""])
 
 
