@@ -1,4 +1,4 @@
-"""Golden images as the cluster knows them: their names. The trees are ``images/``'s business, who has them that of ``uses.py``."""
+"""Golden images as the cluster knows them: their names. The trees are ``images/``'s business; who has which, ``uses.py`` says."""
 
 from __future__ import annotations
 
