@@ -21,11 +21,14 @@ lint: setup
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy -p bootserver
 
+# Tests of one module on each processor; those with sockets and guests, which wait for each other, one after the other.
 test: lint
-	tools/as-root $(PYTHON) -m pytest -m "not full"
+	tools/as-root $(PYTHON) -m pytest -m "not full" -n auto --dist loadfile tests/unit
+	tools/as-root $(PYTHON) -m pytest -m "not full" tests/protocol tests/e2e
 
 test-all: lint
-	tools/as-root $(PYTHON) -m pytest
+	tools/as-root $(PYTHON) -m pytest -n auto --dist loadfile tests/unit
+	tools/as-root $(PYTHON) -m pytest tests/protocol tests/e2e
 
 bench: setup
 	tools/as-root $(PYTHON) bench/run.py
