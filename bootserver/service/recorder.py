@@ -36,6 +36,8 @@ KEEP = 50_000
 """Events kept in memory while the journal can't be written; older ones are counted as lost."""
 REGISTRATIONS_PER_SECOND = 20.0
 REGISTRATION_BURST = 64.0
+MOST_MACHINES = 4096
+"""That wait to become nodes, or that a person was asked of: MAC addresses cost nothing, so their number must have an end."""
 BACKUP_SECONDS = 60.0
 CLEAN_SECONDS = 3600.0
 RETRY_SECONDS = 1.0
@@ -120,7 +122,8 @@ class Recorder:
             whole, _, self._half = (self._half + data).rpartition(b"\n")
             for message in decode(whole):
                 if isinstance(message, Registration):
-                    self._machines.setdefault(message.machine.mac, message.machine)
+                    if len(self._machines) < MOST_MACHINES:  # who is left out asks again
+                        self._machines.setdefault(message.machine.mac, message.machine)
                 else:
                     self._take(message)
 
@@ -165,7 +168,7 @@ class Recorder:
 
     def _ask(self, number: int, machine: Machine) -> None:
         """A person decides (``insert-ethers --confirm`` reads this event); one question a machine."""
-        if (number, machine.mac) in self._asked:
+        if (number, machine.mac) in self._asked or len(self._asked) >= MOST_MACHINES:
             return
         self._asked.add((number, machine.mac))
         uuid = None if machine.uuid is None else machine.uuid.hex()
