@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ CORES = os.cpu_count() or 1
 # setpriv, not a preexec_fn: that one may deadlock in a process with threads, and a guest's console is read by one.
 # The kernel sends it when the *thread* that started the process ends: start processes from the main thread.
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "TERM", "--")
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class TooLate(AssertionError):
@@ -40,6 +42,9 @@ def unwind_on_sigterm() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _unwind)
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            # Who ends the tests ends the process that gives out work; those that do it would go on with theirs.
+            ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _unwind(_signal: int, _frame: FrameType | None) -> None:

@@ -407,6 +407,43 @@ def test_the_early_stage_runs_with_curl_alone_and_with_busybox_alone(rocky: Node
     assert "part / " in out.read_text()
 
 
+@pytest.mark.parametrize("tool", ["curl", "nc"])
+def test_the_late_stage_makes_the_new_system_one_of_the_cluster(rocky: Node, tool: str, tmp_path: Path) -> None:
+    """On a folder in place of a mounted root, and for disks that this machine has none of."""
+    (rocky.frontend.state / "keys").mkdir(exist_ok=True)
+    keys = rocky.frontend.state / "keys" / "authorized_keys"
+    keys.write_text("# who\nssh-ed25519 AAAAC3NzaC1lZDI1NTE5 admin@site\n")
+    keys.chmod(0o644)
+    token = rocky.token()
+    assert rocky.partitions(token, "bios-ide-old-linux").status == 200
+    root, programs = tmp_path / "root", tmp_path / "bin"
+    (root / "root").mkdir(parents=True)
+    programs.mkdir()
+    hidden = {"curl", "wget"} if tool == "nc" else set()
+    for folder in ("/usr/bin", "/usr/sbin"):
+        for program in Path(folder).iterdir():
+            if program.name not in hidden and not (programs / program.name).exists():
+                (programs / program.name).symlink_to(program)
+    if tool == "nc":
+        (programs / "nc").unlink(missing_ok=True)
+        (programs / "nc").symlink_to("/bin/busybox")
+    (tmp_path / "late").write_text(rocky.get("/node/late", **with_token(token)).text)
+    with from_address(rocky):
+        run = ["env", f"PATH={programs}", "/bin/dash", str(tmp_path / "late"), str(root)]
+        done = rocky.frontend.namespace.run(run)
+    assert done.returncode == 0, done.stderr
+    assert (root / "root/.ssh/authorized_keys").read_text() == "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5 admin@site\n"
+    assert (root / "root/.ssh/authorized_keys").stat().st_mode & 0o777 == 0o600
+    assert (root / "etc/bootserver/url").read_text() == f"http://{ADDRESS}/\n"
+    key = root / "etc/bootserver/node.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert rocky.frontend.node(rocky.name).action is None and rocky.last(Kind.INSTALLED)
+    assert (
+        rocky.frontend.http("POST", "/node/up", source=rocky.address, headers=with_token(key.read_text().strip())).status == 200
+    )
+    assert rocky.get("/node/late", **with_token(token)).status == 403, "the session is over"
+
+
 @contextlib.contextmanager
 def from_address(node: Node) -> Iterator[None]:
     """Programs in the frontend's network ask it from the node's address."""
