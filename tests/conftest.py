@@ -7,10 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.cluster import Cluster, make
 from tests.frontend import Frontend, serving, what_is_missing
+
+# How long an example takes says how busy the machine is, and nothing of the product.
+hypothesis.settings.register_profile("bootserver", deadline=None)
+hypothesis.settings.load_profile("bootserver")
 
 _MEMORY = Path("/dev/shm")  # every change is synced to the disk, which a test need not wait for
 

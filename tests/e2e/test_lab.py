@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,9 @@ with Namespace(Path(sys.argv[1])) as namespace:
     print("sleeper", namespace.start("sleeper", ["sleep", "600"]).pid, flush=True)
     time.sleep(600)
 """
+
+# As pytest-xdist: one process gives out work, and others do it.
+_GIVER = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
 
 
 def namespaces() -> str:
@@ -83,4 +87,20 @@ def test_nothing_stays_when_the_tests_are_ended(ended_by: signal.Signals, tmp_pa
         with Namespace(tmp_path):
             pass
     assert name not in namespaces()
+    assert not sleeper.exists() or "zombie" in (sleeper / "status").read_text()
+
+
+def test_who_does_work_ends_with_who_gives_it_out(tmp_path: Path) -> None:
+    environment = {"PYTHONPATH": str(REPOSITORY), "PYTEST_XDIST_WORKER": "gw0"}
+    command = [sys.executable, "-c", _GIVER, _HOLDER, str(tmp_path)]
+    giver = Process("giver", command, tmp_path / "giver.log", environment=environment)
+    sleeper = Path("/proc", giver.wait_for(r"^sleeper (\d+)$", 60)[1])
+    name = giver.wait_for(r"^name (\S+)$", 1)[1]
+
+    giver.signal(signal.SIGKILL)
+
+    deadline = time.monotonic() + 60
+    while name in namespaces():
+        assert time.monotonic() < deadline, f"{name} is still there"
+        time.sleep(0.1)
     assert not sleeper.exists() or "zombie" in (sleeper / "status").read_text()

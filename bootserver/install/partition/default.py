@@ -22,6 +22,7 @@ from bootserver.install.partition.check import LayoutRefused, is_mount_point
 from bootserver.install.partition.model import DATA, MIB, UNFINISHED, Answer, DiskAnswer, FileSystem, Partition, is_data
 from bootserver.install.partition.place import kept_on, too_small
 from bootserver.install.partition.space import Extent, fit, free
+from bootserver.install.partition.stays import disks_of_stacked_data
 
 ROOT = 8000
 """MB, as all sizes here."""
@@ -62,8 +63,10 @@ def layout(inventory: Inventory, *, image_size: int, var_size: int = 0, filesyst
     numbers = _Numbers(None if wipe else inventory)
     partitions = (*_system(root, inventory.firmware, content, system), *_data(root, system, numbers, wipe))
     answers = [DiskAnswer(root.name, partitions)]
+    # Data on an array or a volume that another program made: this layout has no word for it, and leaves those disks alone.
+    stacked = frozenset() if wipe else disks_of_stacked_data(inventory)
     for disk in inventory.disks:
-        if disk is root or disk.size < (DATA_LEAST + 2) * MIB:
+        if disk is root or disk.size < (DATA_LEAST + 2) * MIB or disk.name in stacked:
             continue
         if first_install or disk.is_empty or _is_ours(disk):
             answers.append(DiskAnswer(disk.name, tuple(_data(disk, system, numbers, wipe))))

@@ -307,6 +307,19 @@ def _check_group(group: VolumeGroup, answer: Answer, stays: Stays, inventory: In
         _check_system(name, found)
 
 
+def disks_of_stacked_data(inventory: Inventory) -> frozenset[str]:
+    """The disks that arrays and volumes with data below ``/state`` are on."""
+    owners, labels = _Owners(inventory), _labels(inventory)
+    found: set[str] = set()
+    for array in inventory.arrays:
+        if is_data_name(array.name) and is_finished(array, labels):
+            found |= owners.of_array(array)
+    for group in inventory.groups:
+        if any(is_data_name(volume.name) for volume in group.volumes):
+            found |= owners.of_group(group)
+    return frozenset(found)
+
+
 def _check_left(inventory: Inventory, stays: Stays, named: set[str]) -> None:
     """Nothing with data that is on a disk of the layout is left out of it."""
     owners = _Owners(inventory)
