@@ -159,7 +159,7 @@ def _give_up() -> None:
 def _limit(limits: Mapping[str, int]) -> None:
     for kind, most in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_CPU, limits["seconds"]),
+        (resource.RLIMIT_CPU, limits["seconds"] + 1),  # the clock comes first, whoever is quicker: a second lock
         (resource.RLIMIT_FSIZE, limits["tmp"]),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_NPROC, limits["processes"]),
