@@ -266,7 +266,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _how_it_ended(status: int, limits: Limits) -> str:
     number = status - 128 if status > 128 else -status
     if number == signal.SIGKILL:
-        return f"it took more than {limits.seconds + 1} seconds of a processor, or more memory than there is"
+        return f"it took more than {limits.seconds} seconds of a processor, or more memory than there is"
     if 0 < number < signal.NSIG:
         return f"it crashed ({signal.Signals(number).name})"
     return f"it ended with status {status} and without an answer"
