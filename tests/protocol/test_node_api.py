@@ -106,7 +106,10 @@ def test_a_node_is_told_its_name_and_a_stranger_is_not(node: Node) -> None:
 
 NEEDS_SESSION = {
     "script": lambda node, token, source: node.ask("GET", "script", token, source),
-    "kickstart": lambda node, token, source: node.ask("GET", "kickstart", token, source),
+    "early": lambda node, token, source: node.ask("GET", "early", token, source),
+    "partitions": lambda node, token, source: node.ask("POST", "partitions", token, source),
+    "late": lambda node, token, source: node.ask("GET", "late", token, source),
+    "late-files": lambda node, token, source: node.ask("GET", "late-files", token, source),
     "inventory": lambda node, token, source: node.ask("POST", "inventory", token, source, disks="{}"),
     "phase": lambda node, token, source: node.ask("POST", "phase", token, source, phase="sync"),
     "failed": lambda node, token, source: node.ask("POST", "failed", token, source, why="no disk"),
@@ -260,7 +263,7 @@ def test_a_node_s_words_are_one_short_line(node: Node) -> None:
 
 
 def test_a_kickstart_that_there_is_no_template_for_is_404(node: Node) -> None:
-    answer = node.ask("GET", "kickstart", node.exchange())
+    answer = node.ask("GET", f"kickstart/{node.ticket()}")
     assert answer.status == 404 and "kickstart" in answer.text
 
 
