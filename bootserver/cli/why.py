@@ -105,6 +105,6 @@ def _plan(plan: Plan) -> str:
         case FloppyBoot():
             return f"the floppy image {plan.image} {plan.args}".strip()
         case EfiApplication():
-            return f"the UEFI program {plan.path}"
+            return f"the UEFI program {plan.path} {plan.args}".strip()
         case Wait():
             return f"nothing, and waits: {plan.because}"

@@ -43,10 +43,10 @@ def boot_plan(
         return _install(node, because, frontend_url(node), (installer_url or frontend_url)(node), ticket)
     if action.floppy is not None:
         if firmware.is_uefi:
-            return Wait(f"{because} boots a floppy image, which needs BIOS firmware; this machine has UEFI")
+            return Wait(f"{because} boots a floppy image, which needs BIOS firmware, and this machine has UEFI")
         return FloppyBoot(action.floppy, action.args, because)
     if action.efi is not None and firmware.is_uefi:
-        return EfiApplication(action.efi, because)
+        return EfiApplication(action.efi, because, " ".join(_args(node, action)))
     if action.kernel is None:
         return Wait(f"{because} says nothing to boot")
     args = _with_facts(_args(node, action), frontend_url(node), (installer_url or frontend_url)(node), None)
@@ -74,9 +74,9 @@ def _with_facts(words: list[str], url: str, installer_url: str, ticket: str | No
 
 
 def _args(node: NodeView, action: BootAction) -> list[str]:
-    """The action's own. Installers write to the console that the node's bootflags name; ours is also told of failures."""
+    """The action's own, and for what takes it the console that the node's bootflags name; ours is also told of failures."""
     words = action.args.split()
-    if (action.installs or action.kernel == INSTALLER_KERNEL) and not any(word.startswith("console=") for word in words):
+    if action.takes_console and not any(word.startswith("console=") for word in words):
         flags = node.attributes.get(attributes.BOOTFLAGS, "").split()
         words += [word for word in flags if word.startswith("console=")]
     if action.kernel != INSTALLER_KERNEL:

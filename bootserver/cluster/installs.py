@@ -77,8 +77,7 @@ _HEADLESS = {"kickstart": "inst.text", "preseed": "DEBIAN_FRONTEND=text", "autoy
 
 def missing_files(action: BootAction, tftpboot: Path) -> list[str]:
     """The files below tftpboot that an action needs and that are not there."""
-    wanted = [each for each in (action.kernel, *action.initrds, action.floppy) if each and "://" not in each]
-    return [each for each in wanted if not (tftpboot / each).is_file()]
+    return [each for each in action.files if "://" not in each and not (tftpboot / each).is_file()]
 
 
 def set_action(
@@ -108,8 +107,7 @@ def set_action(
         except Refused as error:
             raise Refused(f"{node.name} can't {name}: {error}") from None
     if tftpboot is not None and (missing := missing_files(action, tftpboot)):
-        mend = ": `bootserver installer build`" if missing[0] in (INSTALLER_KERNEL, INSTALLER_RAMDISK) else ""
-        raise Refused(f"{node.name} can't {name}: {tftpboot / missing[0]} is not there{mend}")
+        raise Refused(f"{node.name} can't {name}: {tftpboot / missing[0]} is not there{action.way_out(missing[0])}")
     disarm(change, node)
     if new_host_keys:
         host_keys.forget(change, node)

@@ -48,10 +48,14 @@ class FloppyBoot:
 
 @dataclass(frozen=True, slots=True)
 class EfiApplication:
-    """Start a UEFI program that is no Linux kernel, such as memtest86+."""
+    """Start a UEFI program that is no Linux kernel, such as memtest86+.
+
+    :ivar args: its load options; the loader passes them on as a kernel's command line.
+    """
 
     path: str
     because: str
+    args: str = ""
 
 
 @dataclass(frozen=True, slots=True)

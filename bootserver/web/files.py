@@ -27,8 +27,9 @@ _SIOCOUTQ = 0x5411
 _TCP_OPEN = (1, 8)  # ESTABLISHED; CLOSE_WAIT: the client has said its last word, and may still be listening
 _DRAIN_SECONDS = 10.0
 _SILENT_SECONDS = 1.0
-_LAST_WINDOW = 64 << 10
-"""Bytes: what a client may leave unacknowledged at the end."""
+_LAST_WINDOW = 256 << 10
+"""Bytes: what a client may leave unacknowledged at the end; iPXE's whole window (TCP_MAX_WINDOW_SIZE), since on a busy machine it
+boots before it has acknowledged any of it."""
 
 
 def blueprint(site: Site) -> Blueprint:

@@ -61,8 +61,8 @@ TABLE = [
     (MEMTEST,             None,   None,               UEFI,      EfiApplication("memtest86+x64.efi", "action memtest")),
     (MEMTEST,             None,   None,               HTTP,      EfiApplication("memtest86+x64.efi", "action memtest")),
     (FLASH,               None,   None,               BIOS,      FloppyBoot("pxeflash.img", "bigraw keeppxe", "action pxeflash")),
-    (FLASH,               None,   None,               UEFI,      "needs BIOS firmware; this machine has UEFI"),
-    (FLASH,               None,   None,               ARM,       "needs BIOS firmware; this machine has UEFI"),
+    (FLASH,               None,   None,               UEFI,      "needs BIOS firmware, and this machine has UEFI"),
+    (FLASH,               None,   None,               ARM,       "needs BIOS firmware, and this machine has UEFI"),
     (TREE,                ARMED,  None,               BIOS,      TREE_INSTALL),
     (TREE,                ARMED,  None,               UEFI,      TREE_INSTALL),
     (LIVE_URL,            None,   None,               UEFI,      ("live/vmlinuz", (), f"root=live:{URL}live.img", False)),
@@ -139,6 +139,13 @@ def test_our_installer_is_told_of_the_node_s_console_and_of_failures(attributes:
     assert isinstance(found, LinuxBoot) and found.args == f"ip=dhcp bootserver={URL}", (
         "a site's own kernel is the site's business"
     )
+
+
+def test_memtest_writes_to_the_node_s_console_whatever_the_firmware() -> None:
+    testing = dataclasses.replace(node(MEMTEST), attributes={"bootflags": "quiet console=ttyS1,115200 x=y"})
+    bios, uefi = plan(testing, BIOS), plan(testing, UEFI)
+    assert isinstance(bios, LinuxBoot) and bios.args == f"console=ttyS1,115200 bootserver={URL}"
+    assert uefi == EfiApplication("memtest86+x64.efi", "action memtest", "console=ttyS1,115200")
 
 
 def test_a_console_that_the_action_names_is_the_one() -> None:

@@ -77,6 +77,27 @@ def test_an_action_whose_file_is_missing_is_refused_with_the_file(admin: Adminis
     assert str(admin.tftpboot / "installer/vmlinuz") in admin.fails("pxe", "set", "compute-0-0", "rescue")
 
 
+@pytest.mark.parametrize(
+    ("action", "there", "missing", "way_out"),
+    [
+        ("rescue", ["installer/vmlinuz"], "installer/initrd.img", "`bootserver installer build`"),
+        ("memtest", [], "memtest86+x64.bin", "install the package memtest86+, then `bootserver init` again"),
+        ("memtest", ["memtest86+x64.bin"], "memtest86+x64.efi", "install the package memtest86+, then `bootserver init` again"),
+        ("pxeflash", ["pxeflash.img"], "memdisk", "install the package syslinux-common, then `bootserver init` again"),
+        ("pxeflash", ["memdisk"], "pxeflash.img", "`bootserver pxe action add pxeflash --floppy FILE` takes the site's own"),
+    ],
+)
+def test_what_puts_a_missing_file_in_place_is_said(
+    admin: Administrator, action: str, there: list[str], missing: str, way_out: str
+) -> None:
+    for path in there:
+        file = admin.tftpboot / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"x")
+    said = admin.fails("pxe", "set", "compute-0-0", action)
+    assert f"compute-0-0 can't {action}: {admin.tftpboot / missing} is not there: {way_out}" in said
+
+
 def test_the_list_says_what_an_install_comes_from(admin: Administrator) -> None:
     admin.has_image()
     admin.does("attr", "set", "image", "golden")

@@ -161,6 +161,14 @@ def test_grub_finds_out_whether_it_has_http_before_it_loads_a_kernel_and_never_b
     assert grub.by_http(where(Firmware.UEFI_X64, http_port=8080)) == "set files='(http,10.1.1.1:8080)'\n"
 
 
+def test_a_uefi_program_is_given_its_options():
+    plan = EfiApplication("memtest86+x64.efi", "action memtest", "console=ttyS0,115200 keyboard=legacy")
+    by_grub, by_ipxe = (loader.render(plan, where(Firmware.UEFI_X64)) for loader in (grub, ipxe))
+    assert 'if chainloader "$files"/memtest86+x64.efi console=ttyS0,115200 keyboard=legacy; then boot; fi\n' in by_grub
+    assert "chain http://10.1.1.1/memtest86+x64.efi console=ttyS0,115200 keyboard=legacy || goto failed\n" in by_ipxe
+    assert "chain http://10.1.1.1/memtest86+x64.efi || goto failed\n" in ipxe.render(MEMTEST, where(Firmware.UEFI_X64))
+
+
 def test_grub_never_leaves_for_the_firmware():
     for plan in (DISK, INSTALL, MEMTEST, WAIT):
         assert "exit" not in grub.render(plan, where(Firmware.UEFI_X64))
@@ -206,7 +214,7 @@ ANYTHING = st.builds(
     lambda kernel, initrds, args, because, kind: {
         "linux": LinuxBoot(kernel, tuple(initrds), args, because=because),
         "floppy": FloppyBoot(kernel, args, because=because),
-        "efi": EfiApplication(kernel, because=because),
+        "efi": EfiApplication(kernel, because, args),
         "disk": LocalDisk(because),
         "wait": Wait(because),
     }[kind],

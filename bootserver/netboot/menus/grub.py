@@ -96,7 +96,9 @@ def render(plan: Plan, where: MenuContext) -> str:
         case EfiApplication():
             if not where.firmware.is_uefi:
                 raise Unencodable(f"{plan.path} is a UEFI program, and this machine has a BIOS")
-            return _menu(plan, where, *_fetching(where, f"if chainloader {_file(plan.path)}; then boot; fi"))
+            options = map(quoted, words(plan.args, _ARGUMENT, LOADER))
+            chainload = " ".join(["chainloader", _file(plan.path), *options])
+            return _menu(plan, where, *_fetching(where, f"if {chainload}; then boot; fi"))
         case Wait():
             return _menu(plan, where)
 

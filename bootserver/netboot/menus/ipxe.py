@@ -68,7 +68,8 @@ def render(plan: Plan, where: MenuContext) -> str:
         case EfiApplication():
             if not where.firmware.is_uefi:
                 raise Unencodable(f"{plan.path} is a UEFI program, and this machine has a BIOS")
-            return _script(plan, where, f"chain {_word(where.url(plan.path))} || goto failed")
+            options = words(plan.args, _ARGUMENT, LOADER)
+            return _script(plan, where, " ".join(["chain", _word(where.url(plan.path)), *options, "|| goto failed"]))
         case Wait():
             return _script(plan, where)
 
