@@ -157,9 +157,7 @@ def _document(session: Session, node: NodeView, file: Path | None) -> object:
     with session.databases.journal.read() as connection:
         document = journal.inventory(connection, node.name)
     if document is None:
-        raise Refused(
-            f"{node.name} has never reported its disks: boot it with the action install or rescue, or say --inventory FILE"
-        )
+        raise Refused(f"{node.name} has never reported its disks: an install tells them; or say --inventory FILE")
     return document
 
 

@@ -143,7 +143,7 @@ def test_an_image_s_size_counts(admin: Administrator) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ((), "compute-0-0 has never reported its disks: boot it with the action install or rescue, or say --inventory FILE"),
+        ((), "compute-0-0 has never reported its disks: an install tells them; or say --inventory FILE"),
         (("--inventory", "/nonexistent/x.json"), "/nonexistent/x.json: it can't be read: No such file or directory"),
         (("--inventory", "/"), "/: it can't be read: Is a directory"),
         (("--inventory", "/dev/zero"), "/dev/zero: it has more than 1 MiB, and is no inventory"),
