@@ -8,7 +8,7 @@ All mounts are the namespace's own: they are gone with the program, however it e
 """
 
 # The very system calls are what this is about.
-# ruff: noqa: PTH101, PTH102, PTH103, PTH108, PTH114, PTH120, PTH123, PTH211
+# ruff: noqa: PTH101, PTH102, PTH103, PTH108, PTH114, PTH116, PTH120, PTH123, PTH211
 from __future__ import annotations
 
 import ctypes
@@ -23,6 +23,7 @@ MARK = "# put here by bootserver while it works in this tree\n"
 """In files that must not stay in an image: whoever finds one left behind may remove it."""
 POLICY = "/usr/sbin/policy-rc.d"
 """What Debian's packages ask before they start a service; 101: don't (invoke-rc.d(8))."""
+_POLICY_FOLDER = "/usr/sbin"
 POLICY_TEXT = f"#!/bin/sh\n{MARK}exit 101\n"
 
 _NOSUID, _NODEV, _NOEXEC, _RDONLY, _BIND = 2, 4, 8, 1, 4096
@@ -89,12 +90,25 @@ def _in_root(tree: str, command: list[str]) -> int:
     _bind_resolver(resolver)
     for capability in _DROPPED:
         _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
+    before = _time_of(_POLICY_FOLDER)
     policy = _forbid_services()
+    ours = _time_of(_POLICY_FOLDER)
     try:
         return _run(command)
     finally:
         if policy:
+            changed = _time_of(_POLICY_FOLDER) != ours
             os.unlink(POLICY)
+            if not changed:  # the command left the folder as it was, and so do we: a trace of ours would be a change of the image
+                os.utime(_POLICY_FOLDER, ns=(before, before))
+
+
+def _time_of(folder: str) -> int:
+    """When a folder was changed, in ns; 0 where there is none."""
+    try:
+        return os.stat(folder).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _make_root(tree: str) -> None:
