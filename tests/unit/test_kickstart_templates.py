@@ -189,7 +189,7 @@ def test_a_distribution_without_packages_anywhere_says_what_to_set() -> None:
     with pytest.raises(Refused, match="attr set mirror"):
         render(one_card(), dataclasses.replace(ROCKY, tree=""))
     assert "\nurl --url=http://m/rocky\n" in render(one_card(mirror="http://m/rocky"), dataclasses.replace(ROCKY, tree=""))
-    assert "mirror/http/hostname string mirror.example.org\n" in render(one_card(), dataclasses.replace(DEBIAN, tree=""))
+    assert "mirror/country" not in render(one_card(), dataclasses.replace(DEBIAN, tree="")), "its installer knows where"
 
 
 def test_cloud_init_s_other_files_are_made_and_none_that_it_never_asks_for() -> None:

@@ -34,8 +34,6 @@ _CODENAMES = {
     ("ubuntu", 22): "jammy",
     ("ubuntu", 24): "noble",
 }
-_MIRRORS = {"debian": "http://mirror.example.org/debian", "ubuntu": "http://mirror.example.org/ubuntu"}
-"""Where packages come from that are not on the frontend: the netboot installers' own answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +136,14 @@ def _release(version: str) -> int:
 
 
 def _mirror(given: Given) -> str:
-    """Where packages come from: the attribute, else the tree on the frontend if it has any, else the distribution's own place."""
+    """Where packages come from: the attribute, else the tree on the frontend if it has any; empty: where the installer thinks."""
     distribution = given.distribution
     if wanted := _read(given.node, system.MIRROR, lambda text: system.mirror(text) if text else "", ""):
         return wanted
     is_debian = distribution.kind in ("preseed", "autoinstall")
     if distribution.tree and (not is_debian or (Path(distribution.tree) / "dists").is_dir()):
         return f"{given.frontend_url}distro/{distribution.name}"
-    return _MIRRORS.get(distribution.family, "")
+    return ""
 
 
 def _can_read(family: str, release: int, password: Password) -> bool:
