@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from bootserver.cluster import journal, status, tickets
-from bootserver.cluster.boot import boot_plan
+from bootserver.cluster import journal
 from bootserver.cluster.events import Kind
 from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, Plan, Wait
-from bootserver.cluster.view import InstallView, NodeView, View
+from bootserver.cluster.view import NodeView, View
 from bootserver.config import Config
 from bootserver.db.connection import DatabaseError, open_databases
 from bootserver.doctor.finding import Finding, failure, note, ok, several, warning
@@ -23,6 +21,7 @@ from bootserver.netboot.files import FileStore
 from bootserver.netboot.loaders import Loader, NoLoader, wanted_loader
 from bootserver.netboot.menus import MenuContext, Unencodable, grub, ipxe, pxelinux
 from bootserver.netboot.resolver import Render, Resolver
+from bootserver.service.planning import planner
 from bootserver.values.firmware import Firmware
 from bootserver.values.mac import MacAddress
 
@@ -101,6 +100,7 @@ def _seen_firmware(config: Config) -> Mapping[str, Firmware]:
 class _Examiner:
     def __init__(self, config: Config, view: View) -> None:
         self._config = config
+        self._plan = planner(config)  # as the service does it; nobody is given the tickets
         self._files = FileStore(config.frontend.tftpboot)
         self._resolver = Resolver(
             lambda: view,
@@ -167,24 +167,6 @@ class _Examiner:
             platform = next(name for name, each in loaders.GRUB_PLATFORMS.items() if each is _plain(firmware))
             return Menu(firmware, f"grub/{platform}/grub.cfg-01-{mac.dashed}", grub.render)
         return Menu(firmware, f"pxelinux.cfg/{address.packed.hex().upper()}", pxelinux.render)
-
-    def _plan(self, node: NodeView | None, firmware: Firmware) -> Plan:
-        """As the service's parts do it; the ticket is one that nobody is given."""
-        http = self._config.http
-
-        def frontend_url(each: NodeView) -> str:
-            return status.frontend_url(self._address(each), http.seen_port)
-
-        def installer_url(each: NodeView) -> str:
-            return status.secure_url(self._address(each), http.tls_port) if http.tls_installers else frontend_url(each)
-
-        def ticket(install: InstallView) -> str:
-            return tickets.make(install.id, install.secret, time.time())
-
-        return boot_plan(node, firmware, frontend_url=frontend_url, installer_url=installer_url, ticket=ticket)
-
-    def _address(self, node: NodeView) -> IPv4Address:
-        return node.interfaces[0].network.frontend if node.interfaces else self._config.network.address
 
     def _unwritable(self, plan: Plan, menu: Menu, node: NodeView, server: IPv4Address) -> str:
         http = self._config.http

@@ -31,20 +31,16 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import IPv4Address
 from pathlib import Path
 from types import FrameType
 
 from bootserver import data
-from bootserver.cluster import status, tickets
 from bootserver.cluster.addresses import News
-from bootserver.cluster.boot import boot_plan
 from bootserver.cluster.discovery import Machine
 from bootserver.cluster.events import Event, Kind
 from bootserver.cluster.keeper import ViewKeeper
-from bootserver.cluster.plan import Plan
 from bootserver.cluster.reporting import PipeReporter
-from bootserver.cluster.view import InstallView, InterfaceView, NodeView
+from bootserver.cluster.view import InterfaceView, NodeView
 from bootserver.config import Config, DhcpMode
 from bootserver.db.backup import backup, backup_path
 from bootserver.db.connection import Databases, SqliteDatabase, open_databases
@@ -69,6 +65,7 @@ from bootserver.netboot.tftp.server import TftpServer
 from bootserver.netboot.tftp.transfer import Outcome
 from bootserver.service import nginx_log, privileges, rsync_gate
 from bootserver.service.addresses import Scribe, Teller
+from bootserver.service.planning import planner
 from bootserver.service.recorder import Recorder
 from bootserver.service.rsync_server import RsyncServer
 from bootserver.service.sockets import Channel, DnsPair
@@ -144,29 +141,10 @@ class _Core:
         gc.freeze()
 
 
-def _plan(config: Config) -> Callable[[NodeView | None, Firmware], Plan]:
-    def address(node: NodeView) -> IPv4Address:
-        return node.interfaces[0].network.frontend if node.interfaces else config.network.address
-
-    def frontend_url(node: NodeView) -> str:
-        return status.frontend_url(address(node), config.http.seen_port)
-
-    def installer_url(node: NodeView) -> str:
-        return status.secure_url(address(node), config.http.tls_port) if config.http.tls_installers else frontend_url(node)
-
-    def ticket(install: InstallView) -> str:
-        return tickets.make(install.id, install.secret, time.time())
-
-    def plan(node: NodeView | None, firmware: Firmware) -> Plan:
-        return boot_plan(node, firmware, frontend_url=frontend_url, installer_url=installer_url, ticket=ticket)
-
-    return plan
-
-
 def _resolver(config: Config, core: _Core, files: FileStore) -> Resolve:
     resolver = Resolver(
         lambda: core.keeper.view,
-        _plan(config),
+        planner(config),
         files,
         frontend=config.network.address,
         http_port=config.http.seen_port,

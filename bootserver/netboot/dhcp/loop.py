@@ -192,7 +192,7 @@ class Loop:
             self.handle(packet, datagram, link)
         except wire.WireError as error:
             self._malformed(datagram, link, error)
-        except Exception:
+        except Exception:  # ours, whatever it is: the loop goes on for everybody else
             self._defect(datagram)
 
     def _defect(self, datagram: bytes) -> None:

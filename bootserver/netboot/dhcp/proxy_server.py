@@ -156,7 +156,7 @@ class ProxyServer(Loop):
                 self._answer(packet, outcome, source, link)
         except wire.WireError as error:
             self._malformed(datagram, link, error)
-        except Exception:
+        except Exception:  # ours, whatever it is: the loop goes on for everybody else
             self._defect(datagram)
 
     def _answer(self, packet: wire.DhcpPacket, boot: Boot, source: tuple[str, int], link: Link) -> None:

@@ -224,7 +224,7 @@ class Answerer:
             error, why = dns.rcode.BADKEY, f"key {printable(key_name)} has another algorithm"
         except dns.tsig.BadTime:
             error, why = dns.rcode.BADTIME, f"signed by key {printable(key_name)} at another time: compare both clocks"
-        except Exception:
+        except Exception:  # dnspython raises many kinds for a signature that is wrong or damaged: none of them is a right one
             error, why = dns.rcode.BADSIG, f"key {printable(key_name)} has another secret than here"
         response = dns.message.make_response(query, our_payload=UDP_PAYLOAD)
         response.set_rcode(dns.rcode.NOTAUTH)

@@ -207,7 +207,7 @@ class Courier:
             report = self._updater.send(names)
         except BootserverError as error:
             report = Report(troubles=[str(error)])
-        except Exception:
+        except Exception:  # ours, whatever it is: what is to be sent stays in the outbox, and is tried again
             log.exception("defect in the DNS updates")
             report = Report(troubles=["a defect of bootserver, see its log"])
         self._say(report)

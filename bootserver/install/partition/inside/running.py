@@ -131,7 +131,7 @@ def _failed(error: BaseException, name: str) -> dict[str, Any]:
         trace = trace.tb_next
     try:
         words = str(error)[:_LONGEST]
-    except Exception:
+    except Exception:  # an exception class of the program's own may fail in its __str__
         words = ""
     if isinstance(error, SystemExit):
         kind, words = "", f"it ended itself with {words or 'nothing'}"
