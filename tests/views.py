@@ -26,6 +26,7 @@ def network(
     nameservers: tuple[str, ...] = ("10.1.1.1",),
     domain: str = "local",
     lease_seconds: int = 86_400,
+    vlan: int | None = None,
 ) -> NetworkView:
     return NetworkView(
         id=number,
@@ -37,6 +38,7 @@ def network(
         nameservers=tuple(IPv4Address(address) for address in nameservers),
         domain=domain,
         lease_seconds=lease_seconds,
+        vlan=vlan,
     )
 
 
@@ -73,6 +75,6 @@ def view(
 
 
 def discovery(
-    *, installs: bool = True, mac: MacAddress | None = None, confirm: bool = False, expires: float = 2e9
+    *, installs: bool = True, network: int = 1, mac: MacAddress | None = None, confirm: bool = False, expires: float = 2e9
 ) -> DiscoveryView:
-    return DiscoveryView(1, "compute", installs, mac, confirm, expires)
+    return DiscoveryView(1, "compute", installs, network, mac, confirm, expires)

@@ -11,6 +11,7 @@ import click
 
 from bootserver.cli.session import Session
 from bootserver.errors import BootserverError
+from bootserver.values import grammar
 from bootserver.values.mac import MacAddress
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,6 +40,9 @@ class _Value(click.ParamType[Any]):
 MAC = _Value("MAC address", MacAddress.parse)
 IP = _Value("IPv4 address", IPv4Address)
 SUBNET = _Value("network, such as 10.1.0.0/16 (no host bits)", IPv4Network)
+
+VLAN = _Value("VLAN", grammar.vlan)
+NO_VLAN = _Value("VLAN", lambda text: 0 if text == "none" else grammar.vlan(text))
 
 
 def nodes_argument(*, required: bool) -> Callable[[F], F]:

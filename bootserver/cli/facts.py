@@ -12,7 +12,7 @@ from bootserver.cli import machine
 from bootserver.cli.session import Session
 from bootserver.cli.story import clock, words
 from bootserver.cli.table import plain
-from bootserver.cluster import journal, selection, status
+from bootserver.cluster import journal, pairing, selection, status
 from bootserver.db.connection import DatabaseError
 from bootserver.db.rows import ApplianceRow, AttributeRow, NetworkRow
 
@@ -41,6 +41,8 @@ def show(session: Session, wanted: Sequence[str], format_: str) -> None:
 def _settled(reader: Reader, known: Sequence[status.Facts]) -> list[dict[str, Any]]:
     """What administrators set."""
     networks = {row.id: row.name for row in reader.rows(NetworkRow)}
+    pairs = pairing.of_cluster(reader)
+    controllers = {node: controller for controller, node in pairs.items()}
     origins = status.Origins(reader.rows(AttributeRow), {row.id: row.name for row in reader.rows(ApplianceRow)})
     nexts = status.Nexts(reader)
     found = []
@@ -72,6 +74,8 @@ def _settled(reader: Reader, known: Sequence[status.Facts]) -> list[dict[str, An
                     }
                     for nic in each.interfaces
                 ],
+                "bmc": controllers.get(node.name),
+                "bmc_of": pairs.get(node.name),
                 "attributes": [{"key": key, "value": value, "from": where} for key, (value, where) in origins.of(node).items()],
             }
         )
@@ -139,6 +143,7 @@ def _as_text(facts: dict[str, Any]) -> str:
         ("interface", " ".join((nic["device"], nic["mac"] or "-", nic["ip"] or "-", nic["network"] or "-")))
         for nic in facts["interfaces"]
     ]
+    lines += [("bmc", facts["bmc"] or ""), ("bmc of", facts["bmc_of"] or "")]
     lines += [("attribute", f"{each['key']} = {each['value']} ({each['from']})") for each in facts["attributes"]]
     lines += machine.lines(facts["reported"])
     lines += [("lease", f"{each['ip']} for {each['mac']}, until {clock(each['ends'])}") for each in facts["leases"]]

@@ -36,9 +36,10 @@ def node() -> None:
 
 @node.command("list")
 @nodes_argument(required=False)
+@click.option("--interfaces", is_flag=True, help="A line for each interface instead: its name, address and network.")
 @format_option
 @pass_session
-def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
+def list_(session: Session, nodes: tuple[str, ...], interfaces: bool, format_: str) -> None:
     """List nodes, and what they are doing.
 
     STATE: new, discovered, armed (the next boot installs), waiting (it should install and can't: `bootserver why`),
@@ -49,9 +50,15 @@ def list_(session: Session, nodes: tuple[str, ...], format_: str) -> None:
     bootserver node list
     bootserver node list rack0 compute-1-[0-31]
     bootserver node list --format json
+    bootserver node list --interfaces rack0
     """
     from bootserver.cluster import selection, status
 
+    if interfaces:
+        from bootserver.cli import interface_list
+
+        interface_list.show_interfaces(session, nodes, format_)
+        return
     with session.read() as reader:
         found = status.facts(reader, selection.select(reader, nodes))
     heard = _heard(session, found)
@@ -143,7 +150,7 @@ def add(
     bootserver node add compute-1-7 --mac 52:54:00:12:34:56 --ip 10.1.200.7
     bootserver node add switch-0-0 --appliance switch --ip 10.1.255.253
     """
-    from bootserver.cluster import nodes
+    from bootserver.cluster import interfaces, nodes
 
     with session.change() as change:
         position = _position(change, name, appliance, rack, rank)
@@ -155,6 +162,8 @@ def add(
         if mac is not None or ip is not None or network is not None or device is not None:
             nic = _add_interface(change, row, device=device, mac=mac, ip=ip, network=network)
             told += f" ({nic.ip})"
+            further = interfaces.add_wanted(change, row)
+            told += "".join(f", {each.device} {each.ip}" for each in further)
         session.tell(told)
 
 
@@ -220,20 +229,23 @@ def set_(
     network: str | None,
     removed: str | None,
 ) -> None:
-    """Alter facts of NODES; those of interfaces, and the rank, for one node at a time.
+    """Alter facts of NODES; a MAC, an address and the rank for one node at a time.
+
+    An added interface gets, unless --ip says so, the address in its network that is where the node's first one is in its own.
 
     \b
     bootserver node set rack0 --comment "the old ones"
     bootserver node set compute-0-0 --mac 52:54:00:12:34:57
     bootserver node set compute-0-0 --add-interface eth1 --ip 10.2.0.7
+    bootserver node set compute --add-interface ib0 --network fabric
     bootserver node set compute-0-0 --remove-interface eth1
     """
     from bootserver.cluster import selection
 
     asked: dict[str, str | int | None] = {"comment": comment, "cpus": cpus, "rack": rack, "rank": rank}
     values = {key: value for key, value in asked.items() if value is not None}
-    one_only = (rank, device, mac, ip, added, network, removed)
-    if not values and all(value is None for value in one_only):
+    one_only = (rank, device, mac, ip)
+    if not values and all(value is None for value in (*one_only, added, network, removed)):
         raise UsageError("say what to set, such as --comment or --mac")
     if network is not None and added is None:
         raise UsageError("--network goes with --add-interface: an interface's network is that of its address")
@@ -243,7 +255,7 @@ def set_(
     with session.change() as change:
         found = selection.select(change, nodes)
         if len(found) > 1 and any(value is not None for value in one_only):
-            raise UsageError(f"ranks and interfaces are set for one node at a time; that are {len(found)} nodes")
+            raise UsageError(f"ranks, MACs and addresses are set for one node at a time; that are {len(found)} nodes")
         for row in found:
             row = change.update(row, **values)
             if removed is not None:

@@ -155,6 +155,7 @@ def _find(session: Session, text: str, known: _Machine | None = None) -> _Machin
 def _boots(session: Session, machine: _Machine) -> Boots:
     """What its menu says at this moment."""
     from bootserver.cluster import nodes, status
+    from bootserver.cluster.boot import Way
     from bootserver.cluster.plan import LinuxBoot, LocalDisk, Wait
     from bootserver.db.connection import DatabaseError
     from bootserver.db.rows import ApplianceRow, InstallRow
@@ -170,7 +171,7 @@ def _boots(session: Session, machine: _Machine) -> Boots:
             install = reader.one(InstallRow, "node_id = :node", node=row.id)
             appliance = reader.one(ApplianceRow, "id = :id", id=row.appliance_id)
             assert appliance is not None
-            plan = status.plan(row, following, install, appliance, Firmware.BIOS, "http://frontend/")
+            plan = status.plan(row, following, install, appliance, Firmware.BIOS, Way("http://frontend/"))
     except (DatabaseError, NotFound):
         return Boots.OTHER
     match plan:

@@ -53,16 +53,17 @@ def _attribute(reader: Reader, node: NodeRow, appliance: ApplianceRow, key: str)
 
 def _boot(session: Session, reader: Reader, node: NodeRow, appliance: ApplianceRow) -> list[str]:
     from bootserver.cluster import attributes, networks, nodes, status
+    from bootserver.cluster.boot import Way
     from bootserver.db.rows import InstallRow, NetworkRow
     from bootserver.values.firmware import Firmware
 
     following = status.Nexts(reader).of(node)
     install = reader.one(InstallRow, "node_id = :node", node=node.id)
     nics = nodes.interfaces(reader, node)
-    network = reader.one(NetworkRow, "id = :id", id=nics[0].network_id) if nics else None
-    url = status.frontend_url((network or networks.first(reader)).frontend, session.config.http.port)
+    network = (reader.one(NetworkRow, "id = :id", id=nics[0].network_id) if nics else None) or networks.first(reader)
+    way = Way(status.frontend_url(network.frontend, session.config.http.seen_port), vlan=network.vlan)
     bios, uefi = (
-        status.plan(node, following, install, appliance, firmware, url) for firmware in (Firmware.BIOS, Firmware.UEFI_X64)
+        status.plan(node, following, install, appliance, firmware, way) for firmware in (Firmware.BIOS, Firmware.UEFI_X64)
     )
     lines = [f"{node.name} boots {_plan(bios)}"]
     if uefi != bios:

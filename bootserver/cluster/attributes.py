@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from bootserver.cluster import networks
 from bootserver.cluster.change import Change, Reader
 from bootserver.db.rows import ApplianceRow, AttributeRow, NodeRow, Scope
 from bootserver.errors import NotFound, UsageError
-from bootserver.values import grammar, system
+from bootserver.values import grammar, interfaces, system
 
 CHOICES = {
     "loader": ("auto", "pxelinux", "grub", "ipxe"),
@@ -48,6 +49,8 @@ def check(key: str, value: str) -> tuple[str, str]:
         raise UsageError(
             f"{value!r} names no partition program: letters, digits, - and _, without .py (`bootserver partition list`)"
         )
+    if key == interfaces.ATTRIBUTE:
+        interfaces.wanted(value)
     system.check(key, value)
     if key in CHOICES and value not in CHOICES[key]:
         raise UsageError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")
@@ -61,7 +64,11 @@ def choice(attributes: Mapping[str, str], key: str) -> str:
 
 
 def set_attribute(change: Change, place: Place, key: str, value: str) -> None:
+    """:raises NotFound: it names a network that is not there."""
     key, value = check(key, value)
+    if key == interfaces.ATTRIBUTE:
+        for each in interfaces.wanted(value):
+            networks.get(change, each.network)
     row = _row(change, place, key)
     if row is None:
         change.insert(AttributeRow(0, place.scope, place.owner, key, value))

@@ -2,12 +2,14 @@
 
 An action's or a distribution's arguments may name what is only known now: ``@frontend@`` is where the node reaches the frontend
 (``http://10.1.1.1/``), ``@ticket@`` the boot ticket of its install. So an installer of any kind finds what it is told
-(``inst.ks=@frontend@node/kickstart/@ticket@``).
+(``inst.ks=@frontend@node/kickstart/@ticket@``). A word that names ``@vlan@`` is there only where the node's frames carry a tag
+on the network that it boots from (``vlanid=@vlan@``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bootserver.cluster import attributes
 from bootserver.cluster.actions import INSTALLER_KERNEL, BootAction
@@ -15,23 +17,34 @@ from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, Local
 from bootserver.cluster.view import InstallView, NodeView
 from bootserver.values.firmware import Firmware
 
-FRONTEND, TICKET = "@frontend@", "@ticket@"
+FRONTEND, TICKET, VLAN = "@frontend@", "@ticket@", "@vlan@"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a machine reaches the frontend, by the card that it boots from.
+
+    :ivar frontend_url: such as ``http://10.1.1.1/``.
+    :ivar installer_url: what ``@frontend@`` is, where installers are to take another way (HTTPS).
+    :ivar vlan: the tag that its frames carry (IEEE 802.1Q), or None.
+    """
+
+    frontend_url: str
+    installer_url: str | None = None
+    vlan: int | None = None
 
 
 def boot_plan(
     node: NodeView | None,
     firmware: Firmware,
     *,
-    frontend_url: Callable[[NodeView], str],
+    way: Way,
     ticket: Callable[[InstallView], str],
-    installer_url: Callable[[NodeView], str] | None = None,
 ) -> Plan:
     """What a machine boots.
 
     :param node: who it is, or None for a machine that the cluster does not know.
-    :param frontend_url: where the node reaches the frontend, such as ``http://10.1.1.1/``.
     :param ticket: makes a boot ticket of an armed install.
-    :param installer_url: the same as `frontend_url`, where ``@frontend@`` is to be another way there (HTTPS).
     """
     if node is None:
         return Wait("the cluster does not know this machine; run `bootserver insert-ethers` on the frontend")
@@ -40,7 +53,7 @@ def boot_plan(
     if action.local_disk:
         return LocalDisk(f"{because}, local disk")
     if action.installs:
-        return _install(node, because, frontend_url(node), (installer_url or frontend_url)(node), ticket)
+        return _install(node, because, way, ticket)
     if action.floppy is not None:
         if firmware.is_uefi:
             return Wait(f"{because} boots a floppy image, which needs BIOS firmware, and this machine has UEFI")
@@ -49,11 +62,11 @@ def boot_plan(
         return EfiApplication(action.efi, because, " ".join(_args(node, action)))
     if action.kernel is None:
         return Wait(f"{because} says nothing to boot")
-    args = _with_facts(_args(node, action), frontend_url(node), (installer_url or frontend_url)(node), None)
+    args = _with_facts(_args(node, action), way, None)
     return LinuxBoot(action.kernel, action.initrds, args, because)
 
 
-def _install(node: NodeView, because: str, url: str, installer_url: str, ticket: Callable[[InstallView], str]) -> Plan:
+def _install(node: NodeView, because: str, way: Way, ticket: Callable[[InstallView], str]) -> Plan:
     action, install = node.action, node.install
     if install is None:
         return Wait(f"{because} is not armed: {node.unresolved or f'bootserver pxe set {node.name} {action.name}'}")
@@ -61,16 +74,21 @@ def _install(node: NodeView, because: str, url: str, installer_url: str, ticket:
         return Wait(f"{because} is parked: {install.parked}")
     if action.kernel is None:
         return Wait(f"{because}: {node.unresolved}")
-    args = _with_facts(_args(node, action), url, installer_url, ticket(install))
+    args = _with_facts(_args(node, action), way, ticket(install))
     return LinuxBoot(action.kernel, action.initrds, args, because, has_ticket=True)
 
 
-def _with_facts(words: list[str], url: str, installer_url: str, ticket: str | None) -> str:
+def _with_facts(words: list[str], way: Way, ticket: str | None) -> str:
     """The command line. One that names neither fact itself is told them as our installer reads them."""
-    args = " ".join(words)
-    if not any(name in args for name in (FRONTEND, TICKET)):
-        args = " ".join([*words, f"bootserver={url}", *([] if ticket is None else [f"bootserver.ticket={ticket}"])])
-    return args.replace(FRONTEND, installer_url).replace(TICKET, ticket or "")
+    if not any(name in word for word in words for name in (FRONTEND, TICKET)):
+        words = [*words, f"bootserver={way.frontend_url}", f"bootserver.vlan={VLAN}"]
+        if ticket is not None:
+            words.append(f"bootserver.ticket={ticket}")
+    args = " ".join(word for word in words if VLAN not in word or way.vlan is not None)
+    facts = {FRONTEND: way.installer_url or way.frontend_url, TICKET: ticket or "", VLAN: str(way.vlan)}
+    for name, value in facts.items():
+        args = args.replace(name, value)
+    return args
 
 
 def _args(node: NodeView, action: BootAction) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from bootserver.cluster import appliances, installs, networks, nodes
+from bootserver.cluster import appliances, installs, interfaces, networks, nodes
 from bootserver.cluster.change import Change, Reader, timestamp
 from bootserver.cluster.events import Event, Kind
 from bootserver.db.rows import ApplianceRow, DiscoveryRow, InterfaceRow, NetworkRow, NodeRow
@@ -121,9 +121,15 @@ def register(change: Change, discovery: DiscoveryRow, machine: Machine, *, tftpb
     _check(discovery, appliance, machine)
     twin = None if machine.uuid is None else change.one(NodeRow, "uuid = :uuid", uuid=machine.uuid.hex())
     if twin is not None and twin.id != discovery.replace_id:  # another NIC of a machine that is a node already
-        interface = nodes.add_interface(change, twin, mac=machine.mac, ip=None, network=network)
+        interface = interfaces.of_card(change, twin, machine.mac, network)
         _report(change, twin, machine, interface, {"interface_of": twin.name})
         return twin
+    if network.id != discovery.network_id:
+        wanted = change.one(NetworkRow, "id = :id", id=discovery.network_id)
+        raise Refused(
+            f"it asks on network {network.name}, and the open discovery takes machines on {wanted.name if wanted else 'another'}:"
+            f" `bootserver insert-ethers --network {network.name}`"
+        )
     if discovery.replace_id is not None:
         replaced = change.one(NodeRow, "id = :id", id=discovery.replace_id)
         if replaced is None:
@@ -132,13 +138,14 @@ def register(change: Change, discovery: DiscoveryRow, machine: Machine, *, tftpb
     else:
         position = nodes.Position(appliance, discovery.rack, discovery.rank, discovery.base_name)
         node = nodes.add(change, position, uuid=machine.uuid, discovery_id=discovery.id)
-        start = discovery.base_ip if network.id == discovery.network_id else None
-        interface = nodes.add_interface(change, node, mac=machine.mac, ip=None, network=network, start=start, step=discovery.step)
+        interface = nodes.add_interface(
+            change, node, mac=machine.mac, ip=None, network=network, start=discovery.base_ip, step=discovery.step
+        )
     _report(change, node, machine, interface, {})
-    _arm(change, node, appliance, tftpboot)
+    _complete(change, node, appliance, tftpboot)
     # The next machine's address is looked for below this one's: no search from the top again.
     inserted = discovery.inserted + 1
-    discovery = change.update(discovery, inserted=inserted, base_ip=_next(interface, network, discovery))
+    discovery = change.update(discovery, inserted=inserted, base_ip=_next(interface, network, discovery.step))
     if inserted >= min(discovery.count or discovery.max_new, discovery.max_new):
         close(change, discovery)
     return node
@@ -177,7 +184,7 @@ def register_at_once(
             change, node, mac=machine.mac, ip=ip, network=network, start=request.base_ip, step=request.step
         )
     _report(change, node, machine, interface, {})
-    _arm(change, node, appliance, tftpboot)
+    _complete(change, node, appliance, tftpboot)
     return node
 
 
@@ -188,6 +195,9 @@ def _check(discovery: DiscoveryRow, appliance: ApplianceRow, machine: Machine) -
         raise Refused(f"the open discovery takes only {discovery.mac}")
     if appliance.installs and not machine.netboots:
         raise Refused(f"it does not ask to netboot, and appliance {appliance.name} installs")
+    if machine.netboots and not appliance.installs:
+        # A server that shares its BMC's port asks in the same minute.
+        raise Refused(f"it asks to netboot, as no {appliance.name} does: `bootserver insert-ethers --batch --mac {machine.mac}`")
     if discovery.inserted >= min(discovery.count or discovery.max_new, discovery.max_new):
         raise Refused(f"the discovery has taken its {discovery.inserted} machines")
 
@@ -207,6 +217,15 @@ def _replace(
     return node, change.update(old[0], mac=machine.mac)
 
 
+def _complete(change: Change, node: NodeRow, appliance: ApplianceRow, tftpboot: Path | None) -> None:
+    """What belongs to a machine that has just become a node. What can't be done does not keep it out; it is told."""
+    try:
+        interfaces.add_wanted(change, node)
+    except BootserverError as error:
+        change.report(Event(Kind.FAILED, time.time(), node.name, detail={"why": f"attribute interfaces: {error}"}))
+    _arm(change, node, appliance, tftpboot)
+
+
 def _arm(change: Change, node: NodeRow, appliance: ApplianceRow, tftpboot: Path | None) -> None:
     """Arm the appliance's action. One that can't be resolved does not keep the machine out: it waits and says why."""
     try:
@@ -216,11 +235,8 @@ def _arm(change: Change, node: NodeRow, appliance: ApplianceRow, tftpboot: Path 
         change.report(Event(Kind.FAILED, time.time(), node.name, detail={"why": str(error)}))
 
 
-def _next(interface: InterfaceRow, network: NetworkRow, discovery: DiscoveryRow) -> IPv4Address | None:
-    if interface.ip is None or network.id != discovery.network_id:
-        return discovery.base_ip
-    lowest = network.subnet.network_address + 1
-    return max(interface.ip - discovery.step, lowest)
+def _next(interface: InterfaceRow, network: NetworkRow, step: int) -> IPv4Address | None:
+    return None if interface.ip is None else max(interface.ip - step, network.subnet.network_address + 1)
 
 
 def _report(change: Change, node: NodeRow, machine: Machine, interface: InterfaceRow, detail: dict[str, str]) -> None:

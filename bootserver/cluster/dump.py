@@ -137,7 +137,7 @@ def _owner(row: AttributeRow, appliances: Mapping[int, ApplianceRow], nodes: Map
 
 def _network(row: NetworkRow) -> str:
     return _line(
-        "network", [row.name], subnet=row.subnet, frontend=row.frontend, device=row.device, gateway=row.gateway,
+        "network", [row.name], subnet=row.subnet, frontend=row.frontend, device=row.device, vlan=row.vlan, gateway=row.gateway,
         nameserver=row.nameservers.split(), domain=row.domain,
     )  # fmt: skip
 
@@ -296,11 +296,12 @@ def read(text: str, name: str) -> Document:
 
 def _read_network(document: Document, words: _Line, line: int) -> None:
     (name,) = words.take_names(1, "network NAME subnet=...")
-    device, gateway = words.maybe("device"), words.maybe("gateway")
+    device, vlan, gateway = words.maybe("device"), words.maybe("vlan"), words.maybe("gateway")
     row = NetworkRow(
         0, grammar.host_label(name), IPv4Network(words.one("subnet")), None if device is None else grammar.device_name(device),
         IPv4Address(words.one("frontend")), None if gateway is None else IPv4Address(gateway),
         " ".join(str(IPv4Address(each)) for each in words.many("nameserver")), grammar.domain_name(words.one("domain")),
+        None if vlan is None else grammar.vlan(vlan),
     )  # fmt: skip
     _put(document.networks, name, (row, line))
 

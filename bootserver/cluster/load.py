@@ -118,6 +118,7 @@ def _network(row: NetworkRow, lease_seconds: int, frontend_resolves: bool) -> Ne
         nameservers,
         row.domain,
         lease_seconds,
+        row.vlan,
     )
 
 
@@ -135,4 +136,4 @@ def _discovery(reader: Reader, appliances: dict[int, ApplianceView]) -> Discover
     if row is None:
         return None
     appliance = appliances[row.appliance_id]
-    return DiscoveryView(row.id, appliance.name, appliance.installs, row.mac, row.confirm, row.expires)
+    return DiscoveryView(row.id, appliance.name, appliance.installs, row.network_id, row.mac, row.confirm, row.expires)

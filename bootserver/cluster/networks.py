@@ -39,8 +39,11 @@ def add(
     gateway: IPv4Address | None,
     nameservers: list[IPv4Address],
     domain: str,
+    vlan: int | None = None,
 ) -> NetworkRow:
-    """:raises Refused: the name is taken, or another network overlaps."""
+    """:param vlan: the tag that nodes' frames carry there.
+    :raises Refused: the name is taken, or another network overlaps.
+    """
     grammar.host_label(name)
     grammar.domain_name(domain)
     if device is not None:
@@ -51,7 +54,7 @@ def add(
         if other.subnet.overlaps(subnet):
             raise Refused(f"{subnet} overlaps network {other.name} ({other.subnet})")
     check(subnet, frontend, device, gateway)
-    return change.insert(NetworkRow(0, name, subnet, device, frontend, gateway, _join(nameservers), domain))
+    return change.insert(NetworkRow(0, name, subnet, device, frontend, gateway, _join(nameservers), domain, vlan))
 
 
 def alter(
@@ -63,8 +66,12 @@ def alter(
     gateway: IPv4Address | None = None,
     nameservers: list[IPv4Address] | None = None,
     domain: str | None = None,
+    vlan: int | None = None,
 ) -> NetworkRow:
-    """Alter what is given. The subnet stays: nodes have addresses in it."""
+    """Alter what is given. The subnet stays: nodes have addresses in it.
+
+    :param vlan: 0: nodes' frames carry no tag there.
+    """
     row = get(change, name)
     row = change.update(
         row,
@@ -73,6 +80,7 @@ def alter(
         gateway=gateway or row.gateway,
         nameservers=row.nameservers if nameservers is None else _join(nameservers),
         domain=grammar.domain_name(domain) if domain else row.domain,
+        vlan=row.vlan if vlan is None else vlan or None,
     )
     check(row.subnet, row.frontend, row.device, row.gateway)
     return row
@@ -113,6 +121,20 @@ def free_address(reader: Reader, network: NetworkRow, start: IPv4Address | None,
         position -= probe * step
         probe = more
     raise Refused(f"network {network.name} ({network.subnet}) has no free address left below {start or 'its top'}")
+
+
+def mirrored(reader: Reader, network: NetworkRow, address: IPv4Address, home: NetworkRow) -> IPv4Address | None:
+    """The address in `network` that is as far from its top as `address` is in `home`: a node is then easily known on each.
+
+    :returns: None where there is none, or it is taken.
+    """
+    lowest = network.subnet.network_address + 1
+    distance = int(home.subnet.broadcast_address) - int(address)
+    if distance < 1 or distance > int(network.subnet.broadcast_address) - int(lowest):
+        return None
+    found = network.subnet.broadcast_address - distance
+    own = {str(network.frontend), str(network.gateway), *network.nameservers.split()}
+    return None if str(found) in own or reader.one(InterfaceRow, "ip = :ip", ip=found) else found
 
 
 def check_address(reader: Reader, address: IPv4Address) -> NetworkRow:

@@ -103,23 +103,34 @@ def add_interface(
     start: IPv4Address | None = None,
     step: int = 1,
 ) -> InterfaceRow:
-    """A NIC of a node. Without `ip` it gets the first free address of the network, from `start` or the top downwards.
+    """A NIC of a node. Without `ip` it gets the first free address of the network, from `start` or the top downwards; a further
+    one of a node gets, if it can, the address that stands in its network where the node's first stands in its own.
 
     :param device: the name it has on the node; None: eth0, eth1 ...
     :raises Refused: MAC, address or device are taken.
     """
     if mac is not None:
         check_mac(change, mac)
-    if ip is None:
-        ip = networks.free_address(change, network, start, step)
-    else:
+    others = interfaces(change, node)
+    if ip is not None:
         network = networks.check_address(change, ip)
-    taken = {row.device for row in interfaces(change, node)}
+    else:
+        ip = _like_first(change, others, network) if start is None else None
+        ip = ip or networks.free_address(change, network, start, step)
+    taken = {row.device for row in others}
     if device is None:
         device = next(name for number in range(len(taken) + 1) if (name := f"eth{number}") not in taken)
     elif grammar.device_name(device) in taken:
         raise Refused(f"{node.name} has an interface {device} already")
     return change.insert(InterfaceRow(0, node.id, device, mac, ip, network.id))
+
+
+def _like_first(reader: Reader, others: list[InterfaceRow], network: NetworkRow) -> IPv4Address | None:
+    first = next((row for row in others if row.ip is not None), None)
+    home = None if first is None else reader.one(NetworkRow, "id = :id", id=first.network_id)
+    if first is None or first.ip is None or home is None or home.id == network.id:
+        return None
+    return networks.mirrored(reader, network, first.ip, home)
 
 
 def check_mac(reader: Reader, mac: MacAddress) -> None:

@@ -94,6 +94,7 @@ def _networks(change: Change, document: Document) -> None:
                 networks.add(
                     change, name, wanted.subnet, frontend=wanted.frontend, device=wanted.device, gateway=wanted.gateway,
                     nameservers=[IPv4Address(each) for each in wanted.nameservers.split()], domain=wanted.domain,
+                    vlan=wanted.vlan,
                 )  # fmt: skip
                 continue
             if row.subnet != wanted.subnet:

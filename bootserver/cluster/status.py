@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bootserver.cluster import attributes, boot_actions, journal
 from bootserver.cluster.actions import SHIPPED, BootAction
-from bootserver.cluster.boot import boot_plan
+from bootserver.cluster.boot import Way, boot_plan
 from bootserver.cluster.change import Reader
 from bootserver.cluster.events import Event, Kind
 from bootserver.cluster.installs import LOCAL_DISK, Sources, resolve
@@ -234,7 +234,7 @@ class Nexts:
 
 
 def plan(
-    node: NodeRow, following: Next, install: InstallRow | None, appliance: ApplianceRow, firmware: Firmware, frontend_url: str
+    node: NodeRow, following: Next, install: InstallRow | None, appliance: ApplianceRow, firmware: Firmware, way: Way
 ) -> Plan:
     """What the node's boot menu says, the ticket masked: the same decision as the data path's."""
     view = NodeView(
@@ -250,7 +250,7 @@ def plan(
         None if install is None else InstallView(install.id, Secret(MASK), install.parked),
         None if following.resolved else following.source or following.because,
     )
-    return boot_plan(view, firmware, frontend_url=lambda _: frontend_url, ticket=lambda _: MASK)
+    return boot_plan(view, firmware, way=way, ticket=lambda _: MASK)
 
 
 def frontend_url(address: IPv4Address, port: int) -> str:

@@ -7,6 +7,7 @@ known nodes still boot.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -15,6 +16,8 @@ from bootserver.cluster.actions import BootAction
 from bootserver.values.mac import MacAddress
 from bootserver.values.secret import Secret
 
+_NOT_IN_LABELS = re.compile(r"[^a-z0-9]+")
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkView:
@@ -22,6 +25,7 @@ class NetworkView:
 
     :ivar device: the frontend's interface on it, or None where only a relay reaches it.
     :ivar frontend: the frontend's own address as nodes of this network reach it.
+    :ivar vlan: the tag that nodes' frames carry there (IEEE 802.1Q); None: none. The frontend's own is `device`'s business.
     """
 
     id: int
@@ -33,6 +37,7 @@ class NetworkView:
     nameservers: tuple[IPv4Address, ...]
     domain: str
     lease_seconds: int
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +92,18 @@ class NodeView:
     install: InstallView | None
     unresolved: str | None = None
 
+    def name_of(self, interface: InterfaceView) -> str:
+        """What one of its interfaces is called."""
+        first = next((each for each in self.interfaces if each.ip is not None), None)
+        return interface_name(self.name, interface.device, is_first=interface is first)
+
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryView:
     """An open discovery: unknown machines become nodes.
 
     :ivar installs: its appliance installs, so only machines that ask to netboot are taken.
+    :ivar network: the number of the network that it takes machines on.
     :ivar mac: only this machine is taken, if set.
     :ivar confirm: a person is asked for each machine first.
     """
@@ -100,6 +111,7 @@ class DiscoveryView:
     id: int
     appliance: str
     installs: bool
+    network: int
     mac: MacAddress | None
     confirm: bool
     expires: float
@@ -120,3 +132,8 @@ class View:
     def network_of(self, address: IPv4Address) -> NetworkView | None:
         """The network that an address is in (there are few networks: a scan is the index)."""
         return next((network for network in self.networks if address in network.subnet), None)
+
+
+def interface_name(node: str, device: str, *, is_first: bool) -> str:
+    """``compute-0-0`` or ``compute-0-0-ib0``: the first interface that has an address is called as the node."""
+    return node if is_first else f"{node}-{_NOT_IN_LABELS.sub('-', device.lower()).strip('-')}"

@@ -72,6 +72,7 @@ class NetworkRow(Row):
     gateway: IPv4Address | None
     nameservers: str
     domain: str
+    vlan: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ Table(
     Column("gateway", Text),
     Column("nameservers", Text, nullable=False),
     Column("domain", Text, nullable=False),
+    Column("vlan", Integer),
 )
 Table(
     "node",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bootserver import config as configuration
-from bootserver.doctor import alive, clock, data, fetching, firewall, links, loaders, menus, neighbours, ports, state
+from bootserver.doctor import alive, clock, data, fetching, firewall, links, loaders, menus, neighbours, networks, ports, state
 from bootserver.doctor.finding import Finding, failure, note, ok, warning
 from bootserver.doctor.site import Site, survey
 from bootserver.errors import BootserverError
@@ -30,6 +30,7 @@ CHECKS = (
     Check("service", alive.service),
     Check("database", data.databases),
     Check("interface", links.links),
+    Check("networks", networks.networks, by_view=True),
     Check("ports", ports.ports),
     Check("firewall", firewall.firewall),
     Check("dhcp-servers", neighbours.dhcp_servers),

@@ -124,7 +124,7 @@ class _Examiner:
             except NoLoader as error:
                 found.append((f"{error}{under}", "bootserver attr set loader auto NODE", known is not None))
                 continue
-            plan = self._plan(node, firmware)
+            plan = self._plan(node, interface, firmware)
             answer = self._resolver(menu.path, interface.ip)
             if not isinstance(answer, Content):
                 found.append(

@@ -72,9 +72,10 @@ def system_files(own: Own, target: Target) -> list[Entry]:
 
 def _hosts(node: NodeView) -> str:
     lines = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback"]
-    for number, nic in enumerate(each for each in node.interfaces if each.ip is not None):
-        name = node.name if number == 0 else f"{node.name}-{nic.device}"
-        lines.append(f"{nic.ip}\t{name}.{nic.network.domain} {name}")
+    for nic in node.interfaces:
+        if nic.ip is not None:
+            name = node.name_of(nic)
+            lines.append(f"{nic.ip}\t{name}.{nic.network.domain} {name}")
     return "\n".join(lines) + "\n"
 
 

@@ -55,6 +55,7 @@ class Files(Protocol):
 
 
 Render = Callable[[Plan, MenuContext], str]
+_NOBODY: tuple[None, None] = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def _asker(view: View, client: IPv4Address | IPv6Address) -> _Asker:
     address = client if isinstance(client, IPv4Address) else client.ipv4_mapped
     if address is None:
         return _Asker(client, None, None)
-    node, interface = view.by_ip.get(address, (None, None))
+    node, interface = view.by_ip.get(address, _NOBODY)
     return _Asker(address, node, interface)
 
 
@@ -86,6 +87,7 @@ class _Request:
     """A menu that is asked for.
 
     :ivar node: whose it is, or None for a machine that the cluster does not know.
+    :ivar interface: of that node, the one that it boots by, where it is known.
     :ivar name: how the menu calls the machine.
     :ivar named: the path says whose menu it is (else it is that of whoever asks).
     :ivar card: the network card that the machine boots by, where it is known.
@@ -95,6 +97,7 @@ class _Request:
     render: Render
     firmware: Firmware
     node: NodeView | None
+    interface: InterfaceView | None
     name: str
     named: bool
     card: MacAddress | None
@@ -105,7 +108,7 @@ class Resolver:
     """Answers a path for a client's address (:data:`bootserver.netboot.content.Resolve`).
 
     :param view: gives the view as it is now.
-    :param boot_plan: what a node boots, or what a machine that is none does.
+    :param boot_plan: what a node boots by one of its interfaces, or what a machine that is none does.
     :param files: what lies below ``tftpboot``.
     :param frontend: the frontend's address for clients that are in none of the view's networks.
     :param http_port: where the frontend's HTTP server is.
@@ -115,7 +118,7 @@ class Resolver:
     def __init__(
         self,
         view: Callable[[], View],
-        boot_plan: Callable[[NodeView | None, Firmware], Plan],
+        boot_plan: Callable[[NodeView | None, InterfaceView | None, Firmware], Plan],
         files: Files,
         *,
         frontend: IPv4Address,
@@ -172,7 +175,7 @@ class Resolver:
 
     def _menu(self, view: View, request: _Request, name: str, asker: _Asker) -> tuple[Resolution, bool]:
         """A menu, and whether it may be kept for the next time."""
-        plan = self._boot_plan(request.node, request.firmware)
+        plan = self._boot_plan(request.node, request.interface, request.firmware)
         has_ticket = isinstance(plan, LinuxBoot) and plan.has_ticket
         if has_ticket and (request.node is None or asker.node is None or request.node.id != asker.node.id):
             return asker.denied(f"the menu of {request.name} holds a ticket and goes to its own address only"), False
@@ -216,7 +219,7 @@ class Resolver:
         if asker is not None:
             kinds = cache.kinds.get(asker.id)
             if kinds is None:
-                plans = (self._boot_plan(asker, firmware) for firmware in (Firmware.BIOS, Firmware.UEFI_X64))
+                plans = (self._boot_plan(asker, None, firmware) for firmware in (Firmware.BIOS, Firmware.UEFI_X64))
                 kinds = cache.kinds[asker.id] = dict(kind for plan in plans for kind in _kinds(plan))
             if name in kinds:
                 return kinds[name]
@@ -253,18 +256,19 @@ def _kinds(plan: Plan) -> Iterator[tuple[str, Served]]:
 
 def _request(match: re.Match[str], view: View, asker: _Asker) -> _Request:
     """Whose menu a path is."""
-    node, name, named = asker.node, str(asker.address), False
+    node, interface, name, named = asker.node, asker.interface, str(asker.address), False
     card = None if asker.interface is None else asker.interface.mac
     if mac_text := match["px_mac"] or match["ipxe_mac"] or match["grub_mac"]:
         card = mac = MacAddress.parse(mac_text.replace("-", ":"))
-        node, name, named = view.by_mac.get(mac, (None,))[0], str(mac), True
+        (node, interface), name, named = view.by_mac.get(mac, _NOBODY), str(mac), True
     elif uuid_text := match["px_uuid"]:
         uuid = UUID(uuid_text)
         # pxelinux prints the octets as they are on the wire; people and iPXE write the first three fields the other way.
         node, name, named = view.by_uuid.get(uuid.bytes) or view.by_uuid.get(uuid.bytes_le), str(uuid), True
+        interface = interface if node is asker.node else None
     elif ip_text := match["px_ip"] or match["grub_ip"]:
         address = IPv4Address(bytes.fromhex(ip_text))
-        node, name, named = view.by_ip.get(address, (None,))[0], str(address), True
+        (node, interface), name, named = view.by_ip.get(address, _NOBODY), str(address), True
     if match["pxelinux"]:
         render, firmware = pxelinux.render, Firmware.BIOS
     elif match["ipxe"]:
@@ -273,5 +277,7 @@ def _request(match: re.Match[str], view: View, asker: _Asker) -> _Request:
         render, firmware = grub.render, GRUB_PLATFORMS[(match["grub"] or "x86_64-efi").lower()]
     if node is None and render is not pxelinux.render:
         # A node may boot by a card that the cluster does not know by its MAC, but has an address of its own.
-        node = asker.node
-    return _Request(render, firmware, node, node.name if node else name, named, card, by_tftp=match["tftp"] is not None)
+        node, interface = asker.node, asker.interface
+    return _Request(
+        render, firmware, node, interface, node.name if node else name, named, card, by_tftp=match["tftp"] is not None
+    )

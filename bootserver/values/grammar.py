@@ -25,6 +25,7 @@ _PATH_PART = re.compile(r"[A-Za-z0-9_+@=,~-][A-Za-z0-9._+@=,~-]*")
 MAX_KERNEL_ARGS = 1500
 """Characters. x86 kernels take 2,047 (COMMAND_LINE_SIZE, Documentation/arch/x86/boot.rst); what we add needs the rest."""
 MAX_ATTRIBUTE = 4096
+MAX_VLAN = 4094
 
 
 def host_label(text: str) -> str:
@@ -89,6 +90,13 @@ def kernel_args(text: str, *, of_boot: bool = False) -> str:
     if len(joined) > MAX_KERNEL_ARGS:
         raise UsageError(f"kernel arguments have at most {MAX_KERNEL_ARGS} characters, these {len(joined)}")
     return joined
+
+
+def vlan(text: str) -> int:
+    """The number of a VLAN (IEEE 802.1Q: 1 to 4094)."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 0 < int(text) <= MAX_VLAN):
+        raise UsageError(f"a VLAN is a number from 1 to {MAX_VLAN}, not {text!r}")
+    return int(text)
 
 
 def boot_path(text: str) -> str:

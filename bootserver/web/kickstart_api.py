@@ -15,7 +15,6 @@ The exchange comes last: a kickstart that could not be made, or that there was n
 
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
@@ -37,6 +36,7 @@ from bootserver.install.partition.layout import Layout, lay_out
 from bootserver.install.stages import Own
 from bootserver.values.mac import MacAddress
 from bootserver.values.secret import Secret
+from bootserver.web import inventories
 from bootserver.web.asker import Asker, archive, json_object, token
 from bootserver.web.site import Site, plain
 
@@ -149,9 +149,7 @@ class _KickstartApi:
             with asker.session("partitions") as (change, row, install):
                 installs.fail(change, row, install, str(error), self._site.config.install.attempts)
             return asker.can_not(error)
-        with self._site.databases.journal.write() as connection:
-            journal.keep_inventory(connection, asker.node.name, json.dumps(document))
-        asker.report(Kind.INVENTORY, {"bytes": len(request.get_data())})
+        inventories.keep(asker, document)
         return plain(text)
 
     def late(self) -> Response:

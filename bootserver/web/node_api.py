@@ -20,16 +20,16 @@ POST /node/up                  node key           (the installed system is at wo
 
 from __future__ import annotations
 
-import json
 import re
 import time
 
 from flask import Blueprint, Response, request
 
-from bootserver.cluster import host_keys, installs, journal, transfers
+from bootserver.cluster import host_keys, installs, transfers
 from bootserver.cluster.change import open_change, open_reader
 from bootserver.cluster.events import Kind
 from bootserver.cluster.installs import Denial
+from bootserver.web import inventories
 from bootserver.web.asker import Asker, json_object, token
 from bootserver.web.site import Site, plain
 
@@ -83,10 +83,7 @@ class _NodeApi:
         asker = self._asker()
         with asker.look():
             pass
-        document = json_object(request.max_content_length)
-        with self._site.databases.journal.write() as connection:
-            journal.keep_inventory(connection, asker.node.name, json.dumps(document))
-        asker.report(Kind.INVENTORY, {"bytes": len(request.get_data())})
+        inventories.keep(asker, json_object(request.max_content_length))
         return plain("ok")
 
     def phase(self) -> Response:

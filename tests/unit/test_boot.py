@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from bootserver.cluster.actions import SHIPPED, BootAction
-from bootserver.cluster.boot import boot_plan
+from bootserver.cluster.boot import Way, boot_plan
 from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, LocalDisk, Plan, Wait
 from bootserver.cluster.view import InstallView, NodeView
 from bootserver.values.firmware import Firmware
@@ -71,7 +71,7 @@ TABLE = [
 
 
 def plan(node: NodeView | None, firmware: Firmware) -> Plan:
-    return boot_plan(node, firmware, frontend_url=lambda _: URL, ticket=lambda _: "TICKET")
+    return boot_plan(node, firmware, way=Way(URL), ticket=lambda _: "TICKET")
 
 
 def node(action: BootAction, install: InstallView | None = None, unresolved: str | None = None) -> NodeView:
@@ -158,11 +158,24 @@ def test_an_installer_may_be_told_another_way_to_the_frontend() -> None:
     found = boot_plan(
         node(TREE, ARMED),
         BIOS,
-        frontend_url=lambda _: URL,
-        installer_url=lambda _: "https://10.1.1.1/",
+        way=Way(URL, "https://10.1.1.1/"),
         ticket=lambda _: "TICKET",
     )
     assert isinstance(found, LinuxBoot) and "inst.ks=https://10.1.1.1/node/kickstart/TICKET" in found.args
+
+
+def test_a_machine_on_a_tagged_network_is_told_its_tag_and_no_other_is() -> None:
+    image = BootAction("install", "installer/vmlinuz", ("installer/initrd.img",))
+    tree = BootAction("install", "debian/linux", (), "url=@frontend@ks/@ticket@ netcfg/vlan_id=@vlan@ vlan=b.@vlan@:b quiet")
+    for way, of_ours, of_theirs in (
+        (Way(URL, vlan=100), " bootserver.vlan=100", " netcfg/vlan_id=100 vlan=b.100:b"),
+        (Way(URL), "", ""),
+    ):
+        found = boot_plan(node(image, ARMED), BIOS, way=way, ticket=lambda _: "TICKET")
+        assert isinstance(found, LinuxBoot)
+        assert found.args == f"quiet bootserver={URL}{of_ours} bootserver.ticket=TICKET"
+        found = boot_plan(node(tree, ARMED), BIOS, way=way, ticket=lambda _: "TICKET")
+        assert isinstance(found, LinuxBoot) and found.args == f"url={URL}ks/TICKET{of_theirs} quiet"
 
 
 def test_an_installer_writes_to_the_console_of_the_nodes_bootflags() -> None:

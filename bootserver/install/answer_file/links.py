@@ -17,7 +17,6 @@ from bootserver.errors import Refused, UsageError
 from bootserver.values import grammar, system
 from bootserver.values.system import BondOption
 
-MAX_VLAN = 4094
 _VLAN = re.compile(r"(?P<parent>.+)\.(?P<number>\d{1,4})")
 
 
@@ -80,7 +79,7 @@ def links(node: NodeView) -> tuple[Link, ...]:
     for device, nic in nics.items():
         if _is_vlan(device, nic) and (match := _VLAN.fullmatch(device)):
             parent, number = match["parent"], int(match["number"])
-            if parent not in made or not 0 < number <= MAX_VLAN or parent in bonded:
+            if parent not in made or not 0 < number <= grammar.MAX_VLAN or parent in bonded:
                 raise Refused(f"interface {device} is VLAN {number} on {parent}, which the node does not have for it")
             made[device] = Link(device, parent=made[parent], vlan=number, **addressed(nic))
     return tuple(made.values())

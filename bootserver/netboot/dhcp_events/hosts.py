@@ -15,7 +15,6 @@ from typing import Final
 from bootserver.cluster.view import NetworkView, NodeView, View
 from bootserver.errors import BootserverError
 from bootserver.netboot import loaders
-from bootserver.netboot.dns.names import interface_label
 from bootserver.values import grammar
 from bootserver.values.firmware import Firmware
 from bootserver.values.mac import MacAddress
@@ -96,7 +95,7 @@ def hosts(view: View, *, http_port: int = 80, by_http: bool = True, supplied: Co
         for interface in node.interfaces:
             if interface.mac is None:
                 continue
-            label = interface_label(node, interface)
+            label = node.name_of(interface)
             if interface.ip is None:
                 troubles.append(f"{node.name} {interface.device} has no address, so no entry")
                 continue

@@ -5,6 +5,7 @@
 ``compute-0-0-ib0.DOMAIN``  that of a further interface: the node's name and the device
 ``frontend.DOMAIN``       the frontend, as nodes of the first network reach it; ``frontend-NETWORK`` on a further one
 the attribute `aliases`   words that are further names of a node (CNAME)
+``compute-0-0-bmc``       the BMC of a node (:mod:`bootserver.cluster.pairing`), whatever it is called itself (CNAME)
 ========================  ==========================================================================================
 
 A network with a domain of its own has its interfaces' names in there, too. Reverse zones are cut at octets (RFC 1035 section
@@ -14,13 +15,13 @@ A network with a domain of its own has its interfaces' names in there, too. Reve
 from __future__ import annotations
 
 import enum
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Final, NamedTuple
 
-from bootserver.cluster.view import InterfaceView, NetworkView, NodeView, View
+from bootserver.cluster import pairing
+from bootserver.cluster.view import NetworkView, NodeView, View
 from bootserver.errors import BootserverError
 from bootserver.values import grammar
 
@@ -28,7 +29,6 @@ ALIASES: Final = "aliases"
 """The attribute with a node's further names: words below the cluster's domain."""
 REVERSE: Final = "in-addr.arpa"
 
-_NOT_IN_LABELS = re.compile(r"[^a-z0-9]+")
 _MOST_LABEL = 63  # RFC 1035 section 2.3.4
 
 
@@ -135,14 +135,6 @@ def reverse_zones(subnet: IPv4Network) -> list[Zone]:
     return [Zone(_octets_name(each, octets)) for each in subnet.subnets(new_prefix=octets)]
 
 
-def interface_label(node: NodeView, interface: InterfaceView) -> str:
-    """What one interface of a node is called: the first that has an address as the node, the others by their devices too."""
-    first = next((each for each in node.interfaces if each.ip is not None), None)
-    if interface is first:
-        return node.name
-    return f"{node.name}-{_NOT_IN_LABELS.sub('-', interface.device.lower()).strip('-')}"
-
-
 def names(view: View, *, frontend: str, domain: str, address: IPv4Address) -> Names:
     """What there is to be answered.
 
@@ -154,6 +146,7 @@ def names(view: View, *, frontend: str, domain: str, address: IPv4Address) -> Na
     for node in view.nodes.values():
         found.add_node(node)
     found.add_aliases(view.nodes.values())
+    found.add_controllers(pairing.of_view(view))
     zones = {apex: Zone(apex) for apex in found.apexes}
     for network in view.networks:
         for zone in reverse_zones(network.subnet):
@@ -201,13 +194,11 @@ class _Collector:
             self._point(network.frontend, f"{label}.{network.domain}", name)
 
     def add_node(self, node: NodeView) -> None:
-        first = True
         seen: set[str] = set()
         for interface in node.interfaces:
             if interface.ip is None:
                 continue
-            label = node.name if first else interface_label(node, interface)
-            first = False
+            label = node.name_of(interface)
             if len(label) > _MOST_LABEL:
                 self.troubles.append(f"{label} is too long for a name: {interface.ip} has none")
                 continue
@@ -227,6 +218,13 @@ class _Collector:
                     wanted.setdefault(word.removesuffix(".").removesuffix(f".{self._domain}"), []).append(node.name)
         for alias, owners in wanted.items():
             self._add_alias(alias, owners)
+
+    def add_controllers(self, pairs: Mapping[str, str]) -> None:
+        """A BMC is called as its node is, too: ``compute-0-0-bmc``. A name that is there already stays."""
+        for controller, node in pairs.items():
+            name, target = f"{node}{pairing.SUFFIX}.{self._domain}", f"{controller}.{self._domain}"
+            if name not in self.entries and target in self.entries and len(name.partition(".")[0]) <= _MOST_LABEL:
+                self.entries[name] = Entry(Kind.ALIAS, (target,), controller)
 
     def _add_alias(self, alias: str, owners: list[str]) -> None:
         target, name = f"{owners[0]}.{self._domain}", f"{alias}.{self._domain}"
