@@ -18,7 +18,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from tests.lab.console import Console
-from tests.lab.namespace import Namespace
+from tests.lab.namespace import BRIDGE, Namespace
 from tests.lab.process import DIE_WITH_PARENT, end
 
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
@@ -63,6 +63,7 @@ class Machine:
     """What a guest is made of.
 
     :ivar macs: one for each network card, in PCI order (so in the order of Linux' ``eth0``, ``eth1`` ...).
+    :ivar bridges: which wire each card is on, where that is not the lab's one for all.
     :ivar boot_card: which of `macs` boots first; its disks come last.
     :ivar uuid: SMBIOS UUID; None leaves QEMU's all zeros, as cheap boards have.
     :ivar memory: MB. A UEFI guest that gets a 14 MB kernel by GRUB needs no more than a BIOS one.
@@ -74,6 +75,7 @@ class Machine:
 
     firmware: Firmware
     macs: tuple[str, ...]
+    bridges: tuple[str, ...] = ()
     boot_card: int = 0
     uuid: UUID | None = None
     memory: int = 320
@@ -95,7 +97,8 @@ class Guest:
         self.machine = machine
         self.console = Console(name, directory / f"{name}.console")
         self._namespace = namespace
-        self._taps = tuple(namespace.add_tap() for _ in machine.macs)
+        bridges = machine.bridges or (BRIDGE,) * len(machine.macs)
+        self._taps = tuple(namespace.add_tap(bridge) for bridge in bridges)
         self._qmp = directory / f"{name}.qmp"
         self._errors = directory / f"{name}.qemu"
         self._variables = directory / f"{name}.nvram"

@@ -43,11 +43,8 @@ class Namespace:
         _ip("netns", "add", self.name)
         try:
             self._link("set", "lo", "up")
-            # Without these two a bridge listens for 15 s before it forwards a new tap's first frame.
-            self._link("add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+            self.add_bridge(BRIDGE, self.address)
             self._link("set", BRIDGE, "address", BRIDGE_MAC)
-            _ip("-n", self.name, "addr", "add", str(self.address), "dev", BRIDGE)
-            self._link("set", BRIDGE, "up")
         except BaseException:
             self.close()
             raise
@@ -93,11 +90,18 @@ class Namespace:
         self._processes.append(process)
         return process
 
-    def add_tap(self) -> str:
-        """A new port of the bridge, for a guest's network card; goes with the namespace."""
+    def add_bridge(self, name: str, address: ipaddress.IPv4Interface) -> None:
+        """A wire of its own, and the frontend's address on it."""
+        # Without these two a bridge listens for 15 s before it forwards a new tap's first frame.
+        self._link("add", name, "type", "bridge", "stp_state", "0", "forward_delay", "0")
+        _ip("-n", self.name, "addr", "add", str(address), "dev", name)
+        self._link("set", name, "up")
+
+    def add_tap(self, bridge: str = BRIDGE) -> str:
+        """A new port of a bridge, for a guest's network card; goes with the namespace."""
         tap = f"tap{next(self._taps)}"
         _ip("-n", self.name, "tuntap", "add", tap, "mode", "tap")
-        self._link("set", tap, "master", BRIDGE, "up")
+        self._link("set", tap, "master", bridge, "up")
         return tap
 
     def _link(self, *arguments: str) -> None:

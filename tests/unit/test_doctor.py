@@ -7,6 +7,8 @@ import json
 import os
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
@@ -22,12 +24,13 @@ from bootserver.cluster.events import Event, Kind
 from bootserver.cluster.installs import set_action
 from bootserver.config import Config, Dhcp, DhcpMode
 from bootserver.db.rows import ImageRow
-from bootserver.doctor import clock, data, efi, examine, firewall, links, loaders, menus, neighbours, ports, site, state
+from bootserver.doctor import clock, data, efi, examine, firewall, links, loaders, menus, neighbours, networks, ports, site, state
 from bootserver.doctor.finding import Finding, Severity, exit_status, failure, note, ok, several, warning
 from bootserver.doctor.neighbours import Offer
 from bootserver.doctor.ruleset import Packet, Verdict, from_iptables, from_nft, walk
 from bootserver.doctor.site import Link, Site
 from bootserver.install.ramdisk.kernel import Choice, Kernel
+from tests import views
 from tests.administrator import Administrator
 from tests.cluster import mac
 
@@ -581,3 +584,78 @@ def test_the_table_shows_the_worst_first_and_what_is_well_only_when_asked(admini
     assert short.startswith("failure")
     assert "\nok " not in short and "\nok " in whole
     assert "mend: systemctl start bootserver" in short
+
+
+# -- networks ----------------------------------------------------------------------------------------------------------
+
+FAR = views.network(2, name="far", subnet="10.3.0.0/24", device=None, gateway="10.3.0.1")
+ROUTE = [{"dst": "10.3.0.1", "gateway": "10.1.0.254", "dev": "eth1"}]
+
+
+@pytest.mark.parametrize(
+    ("network", "routes", "serves", "words"),
+    [
+        (FAR, ROUTE, True, ""),
+        (FAR, [], True, "no route to network far"),
+        (FAR, [{"dst": "10.3.0.1", "dev": "lo"}], True, "no route to network far"),
+        (dataclasses.replace(FAR, gateway=None), ROUTE, True, "told of no router"),
+        (dataclasses.replace(FAR, gateway=None), ROUTE, False, ""),
+    ],
+)
+def test_a_network_behind_a_router_needs_a_way_there_and_back(
+    network: Any, routes: list[dict[str, Any]], serves: bool, words: str
+) -> None:
+    (found,) = networks.judge_route(network, routes, serves=serves)
+    assert (found.severity, words in found.what) == (Severity.WARNING if words else Severity.OK, True)
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "tag", "is_wrong"),
+    [(100, "vlan", 100, False), (100, "vlan", 200, True), (100, None, None, False), (None, "vlan", 200, False)],
+)
+def test_nodes_and_frontend_put_the_same_tag_on(told: int | None, kind: str | None, tag: int | None, is_wrong: bool) -> None:
+    device = {} if kind is None else {"linkinfo": {"info_kind": kind, "info_data": {"id": tag}}}
+    found = list(networks.judge_tag(views.network(device="eth1.x", vlan=told), device))
+    assert [f"--vlan {tag}" in each.mend for each in found] == ([True] if is_wrong else [])
+
+
+def looked_at_inside(administrator: Administrator, script: str) -> list[str]:
+    """What the check of networks finds in a namespace that a shell script has filled."""
+    if os.geteuid() != 0:
+        pytest.skip("a network namespace needs root")
+    typed = [sys.executable, "-m", "bootserver", "--config", str(administrator.config_path), "doctor", "--check", "networks"]
+    inside = ["unshare", "--net", "sh", "-ec", script + '; exec "$@"', "sh", *typed, "--all", "--format", "json"]
+    done = subprocess.run(inside, capture_output=True, text=True, check=False)
+    if "Unknown device type" in done.stderr:
+        pytest.skip("this kernel has no VLAN devices (8021q)")
+    return [each["what"] for each in json.loads(done.stdout) if each["check"] == "networks"]
+
+
+def test_what_ip_says_of_a_vlan_device_is_read(administrator: Administrator) -> None:
+    administrator.does("network", "add", "mgmt", "10.4.0.0/16", "--frontend", "10.4.1.1", "--device", "d0.40", "--vlan", "41")
+    found = looked_at_inside(
+        administrator, "ip link add d0 type veth peer name d1; ip link add link d0 name d0.40 type vlan id 40"
+    )
+    assert "nodes of network mgmt are told VLAN 41, and d0.40 is in VLAN 40" in found
+
+
+def test_what_ip_says_of_a_route_is_read(administrator: Administrator) -> None:
+    administrator.does("network", "add", "far", "10.3.0.0/24", "--frontend", "10.1.1.1", "--gateway", "10.3.0.1")
+    assert looked_at_inside(administrator, "true") == ["the frontend has no route to network far (10.3.0.0/24)"]
+    way = "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up; ip addr add 10.1.1.1/16 dev d0"
+    found = looked_at_inside(administrator, f"{way}; ip route add 10.3.0.0/24 via 10.1.0.254")
+    assert found == ["network far (10.3.0.0/24) is reached by d0"]
+
+
+def test_nodes_that_lack_a_card_and_bmcs_of_nobody_are_named(administrator: Administrator) -> None:
+    for number, name in enumerate(("compute-0-0", "compute-0-1", "bmc-0-1", "bmc-0-7"), 10):
+        administrator.does("node", "add", name, "--appliance", name.partition("-")[0], "--ip", f"10.1.0.{number}")
+    administrator.does("network", "add", "storage", "10.2.0.0/16", "--frontend", "10.2.1.1", "--device", "lo")
+    administrator.does("attr", "set", "interfaces", "eth1=storage", "--appliance", "compute")
+    administrator.does("node", "set", "compute-0-0", "--add-interface", "eth1", "--network", "storage")
+    found = {each.what: each.mend for each in networks.networks(survey(administrator)) if each.severity is Severity.NOTE}
+    assert found == {
+        "compute-0-1 has no interface eth1, as the attribute interfaces says": "bootserver node set NODE... --add-interface eth1"
+        " --network storage",
+        "no node is the one of the BMC bmc-0-7": "bootserver node rename BMC NODE-bmc",
+    }

@@ -51,7 +51,7 @@ def admin(tmp_path, template) -> Administrator:
 
 def test_an_administrator_sees_whose_it_is_and_a_rename_pairs_it_otherwise(admin: Administrator) -> None:
     shown = json.loads(admin.does("node", "show", "compute-0-0", "bmc-0-0", "--format", "json"))
-    assert [(each["bmc"], each["bmc_of"]) for each in shown] == [("bmc-0-0", None), (None, "compute-0-0")]
+    assert [(each["bmc"], each["bmc_of"]) for each in shown] == [(None, "compute-0-0"), ("bmc-0-0", None)]
     assert "bmc        bmc-0-0" in admin.does("node", "show", "compute-0-0")
     admin.does("node", "add", "login-0-0", "--appliance", "login", "--ip", "10.1.0.8")
     admin.does("node", "rename", "bmc-0-0", "login-0-0-bmc")

@@ -67,13 +67,16 @@ class Cluster:
         self.view = make_view(*NODES)
         self.plans: dict[str | None, Plan] = {None: Wait("no discovery knows it")}
         self.asked: list[tuple[str | None, Firmware]] = []
+        self.by: list[str | None] = []
         self.files = FileStore(root)
         self.resolve = Resolver(lambda: self.view, self.plan, self.files, frontend=IPv4Address("10.7.7.7"), http_port=8080)
 
-    def plan(self, node: NodeView | None, firmware: Firmware) -> Plan:
+    def plan(self, node: NodeView | None, interface: InterfaceView | None, firmware: Firmware) -> Plan:
         name = node and node.name
         assert name is None or isinstance(name, str)
+        assert interface is None or (node is not None and interface in node.interfaces)
         self.asked.append((name, firmware))
+        self.by.append(interface and interface.device)
         return self.plans.get(name, LocalDisk("action os"))
 
     def text(self, path: str, address: str = "10.1.0.10") -> str:
@@ -176,6 +179,23 @@ def test_a_kernel_is_told_by_which_card_it_was_loaded(cluster: Cluster, path: st
 def test_where_the_path_names_no_card_it_is_that_of_the_address(cluster: Cluster):
     cluster.plans["compute-0-0"] = LinuxBoot("vmlinuz", (), "quiet", "action live")
     assert f"BOOTIF=01-{SECOND_MAC}" in cluster.text("pxelinux.cfg/0A01006E", "10.1.0.110")
+
+
+@pytest.mark.parametrize(
+    ("path", "address", "device"),
+    [
+        (f"pxelinux.cfg/01-{SECOND_MAC}", "10.1.0.110", "eth1"),
+        ("pxelinux.cfg/0A01006E", "10.1.0.110", "eth1"),
+        (f"pxelinux.cfg/{UUID_TEXT}", "10.1.0.110", "eth1"),
+        (f"pxelinux.cfg/{UUID_TEXT}", str(STRANGER), None),
+        ("grub/x86_64-efi/grub.cfg", "10.1.0.110", "eth1"),
+        ("ipxe/efi/01-00-00-00-00-00-09", "10.1.0.110", "eth1"),
+        (f"ipxe/efi/01-{FIRST_MAC}", "10.1.0.110", "eth0"),
+    ],
+)
+def test_a_node_boots_by_the_card_that_asks_and_not_by_its_first(cluster: Cluster, path: str, address: str, device: str | None):
+    cluster.text(path, address)
+    assert cluster.by == [device]
 
 
 def test_an_ipxe_without_http_gets_a_script_without_http(cluster: Cluster):
