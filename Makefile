@@ -21,14 +21,15 @@ lint: setup
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy -p bootserver
 
-# Tests of one module on each processor; those with sockets and guests, which wait for each other, one after the other.
+# The tests of one module on each processor, those that take longest first. Each has a network of its own.
+PYTEST := tools/as-root $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+TESTS := tests/e2e tests/protocol tests/unit
+
 test: lint
-	tools/as-root $(PYTHON) -m pytest -m "not full" -n auto --dist loadfile tests/unit
-	tools/as-root $(PYTHON) -m pytest -m "not full" tests/protocol tests/e2e
+	$(PYTEST) -m "not full" $(TESTS)
 
 test-all: lint
-	tools/as-root $(PYTHON) -m pytest -n auto --dist loadfile tests/unit
-	tools/as-root $(PYTHON) -m pytest tests/protocol tests/e2e
+	$(PYTEST) $(TESTS)
 
 bench: setup
 	tools/as-root $(PYTHON) bench/run.py

@@ -89,12 +89,22 @@ def four_cards(**attributes: str) -> NodeView:
     )
 
 
+def tagged() -> NodeView:
+    """Its frames carry a tag on the network that it boots from, and another one on the same card."""
+    private, data_network = views.network(vlan=100), views.network(2, name="data", subnet="10.2.0.0/16", gateway=None)
+    own = views.node(on=private)
+    vlan = InterfaceView("eth0.7", None, IPv4Address("10.2.2.9"), data_network)
+    fabric = InterfaceView("ib0", None, IPv4Address("10.2.3.9"), data_network)
+    return dataclasses.replace(own, interfaces=(*own.interfaces, vlan, fabric))
+
+
 def nodes() -> Mapping[str, NodeView]:
     return {
         "one card": one_card(),
         "no gateway": no_gateway(),
         "many wishes": one_card(**WISHES),
         "four cards": four_cards(**WISHES),
+        "a tag": tagged(),
         "a bond that its first card's address goes to": dataclasses.replace(four_cards(), interfaces=_bonded_boot_card()),
     }
 

@@ -254,7 +254,8 @@ class _Questions:
             if mac is None or detail.get("discovery") != self._row.id or mac in self._asked:
                 continue
             self._asked.add(mac)
-            if click.confirm(f"Discovered a new appliance with MAC ({mac}): take it?", default=True):
+            said = ", ".join(str(detail[key]) for key in ("vendor class", "host name") if key in detail)
+            if click.confirm(f"Discovered a new appliance with MAC ({mac}){said and f' [{said}]'}: take it?", default=True):
                 self._take(mac, entry.event)
 
     def _take(self, mac: MacAddress, event: Event) -> None:
@@ -265,6 +266,8 @@ class _Questions:
             str(event.detail.get("network")),
             bool(event.detail.get("netboots")),
             None if firmware is None else str(firmware),
+            str(event.detail.get("vendor class", "")),
+            str(event.detail.get("host name", "")),
         )
         try:
             with self._session.change(f"insert-ethers --confirm {mac}") as change:

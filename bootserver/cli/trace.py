@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _POLL = 0.2
 _AWAY = 1.0
+_SETTLED = 0.5  # seconds
 _RECENT = 300.0
 """Seconds. A machine that nobody knows is told of once in so long (netboot/dhcp/sightings.py), so what was told before counts."""
 
@@ -186,7 +187,11 @@ def _boots(session: Session, machine: _Machine) -> Boots:
 
 
 class _Follower:
-    """The journal from now on. One that is away for a while is waited for."""
+    """The journal from now on. One that is away for a while is waited for.
+
+    Each part of the service hands its events on a few times a second, so those of two parts may be written down in the wrong
+    order: what is young is kept until its elders are there.
+    """
 
     def __init__(self, session: Session) -> None:
         from bootserver.cluster import journal
@@ -196,6 +201,7 @@ class _Follower:
         with self._database.read() as connection:
             self._seen = journal.newest_number(connection)
         self._away = False
+        self._young: list[Event] = []
 
     def before(self, since: float) -> Iterator[Event]:
         """What was told not long ago, the newest first."""
@@ -225,4 +231,7 @@ class _Follower:
         if self._away:
             self._session.warn("the journal is back")
         self._away, self._seen = False, newest
-        return [entry.event for entry in entries]
+        known = sorted([*self._young, *(entry.event for entry in entries)], key=lambda event: event.at)
+        settled = time.time() - _SETTLED
+        self._young = [event for event in known if event.at > settled]
+        return [event for event in known if event.at <= settled]

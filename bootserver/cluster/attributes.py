@@ -10,7 +10,7 @@ from bootserver.cluster import networks
 from bootserver.cluster.change import Change, Reader
 from bootserver.db.rows import ApplianceRow, AttributeRow, NodeRow, Scope
 from bootserver.errors import NotFound, UsageError
-from bootserver.values import grammar, interfaces, system
+from bootserver.values import dhcp_options, grammar, interfaces, system
 
 CHOICES = {
     "loader": ("auto", "pxelinux", "grub", "ipxe"),
@@ -51,6 +51,7 @@ def check(key: str, value: str) -> tuple[str, str]:
         )
     if key == interfaces.ATTRIBUTE:
         interfaces.wanted(value)
+    dhcp_options.check(key, value)
     system.check(key, value)
     if key in CHOICES and value not in CHOICES[key]:
         raise UsageError(f"{key} is one of {', '.join(CHOICES[key])}, not {value!r}")

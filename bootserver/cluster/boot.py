@@ -3,7 +3,9 @@
 An action's or a distribution's arguments may name what is only known now: ``@frontend@`` is where the node reaches the frontend
 (``http://10.1.1.1/``), ``@ticket@`` the boot ticket of its install. So an installer of any kind finds what it is told
 (``inst.ks=@frontend@node/kickstart/@ticket@``). A word that names ``@vlan@`` is there only where the node's frames carry a tag
-on the network that it boots from (``vlanid=@vlan@``).
+on the network that it boots from (``vlanid=@vlan@``), one that names ``@untagged@`` only where they carry none
+(``ip=dhcp@untagged@`` is ``ip=dhcp`` then). ``@card@``, the MAC address of the card that it boots by, is filled in last
+(:meth:`~bootserver.cluster.plan.LinuxBoot.by_card`).
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from bootserver.cluster.plan import EfiApplication, FloppyBoot, LinuxBoot, Local
 from bootserver.cluster.view import InstallView, NodeView
 from bootserver.values.firmware import Firmware
 
-FRONTEND, TICKET, VLAN = "@frontend@", "@ticket@", "@vlan@"
+FRONTEND, TICKET, VLAN, UNTAGGED = "@frontend@", "@ticket@", "@vlan@", "@untagged@"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ def _with_facts(words: list[str], way: Way, ticket: str | None) -> str:
         words = [*words, f"bootserver={way.frontend_url}", f"bootserver.vlan={VLAN}"]
         if ticket is not None:
             words.append(f"bootserver.ticket={ticket}")
-    args = " ".join(word for word in words if VLAN not in word or way.vlan is not None)
-    facts = {FRONTEND: way.installer_url or way.frontend_url, TICKET: ticket or "", VLAN: str(way.vlan)}
+    idle = VLAN if way.vlan is None else UNTAGGED
+    args = " ".join(word for word in words if idle not in word)
+    facts = {FRONTEND: way.installer_url or way.frontend_url, TICKET: ticket or "", VLAN: str(way.vlan), UNTAGGED: ""}
     for name, value in facts.items():
         args = args.replace(name, value)
     return args

@@ -29,6 +29,7 @@ class Machine:
 
     :ivar network: the name of the network that it asked on.
     :ivar netboots: it asks to netboot (PXE, HTTP Boot, iPXE).
+    :ivar vendor_class: what kind of machine it calls itself (DHCP option 60), printable; so `host_name` (option 12).
     """
 
     mac: MacAddress
@@ -36,6 +37,12 @@ class Machine:
     network: str
     netboots: bool
     firmware: str | None = None
+    vendor_class: str = ""
+    host_name: str = ""
+
+    def said(self) -> dict[str, str]:
+        """For events: what tells a person an iDRAC from a switch."""
+        return {key: value for key, value in (("vendor class", self.vendor_class), ("host name", self.host_name)) if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +253,6 @@ def _report(change: Change, node: NodeRow, machine: Machine, interface: Interfac
             time.time(),
             node.name,
             machine.mac,
-            {"address": str(interface.ip), "device": interface.device, "firmware": machine.firmware, **detail},
+            {"address": str(interface.ip), "device": interface.device, "firmware": machine.firmware, **machine.said(), **detail},
         )
     )

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from bootserver.values.mac import MacAddress
 
+CARD = "@card@"
+
 
 @dataclass(frozen=True, slots=True)
 class LocalDisk:
@@ -33,8 +35,13 @@ class LinuxBoot:
     has_ticket: bool = False
 
     def by_card(self, mac: MacAddress | None) -> LinuxBoot:
-        """Tell the kernel which card it was loaded by, as pxelinux does (IPAPPEND 2): installers go on with that one."""
-        return self if mac is None else replace(self, args=f"{self.args} BOOTIF=01-{mac.dashed}")
+        """Tell the kernel which card it was loaded by, as pxelinux does (IPAPPEND 2): installers go on with that one.
+
+        A word that names ``@card@`` has the MAC address there (``ifname=boot:@card@``), and is left out where nobody knows it.
+        """
+        words = (word for word in self.args.split() if mac is not None or CARD not in word)
+        args = " ".join(words).replace(CARD, str(mac))
+        return replace(self, args=args if mac is None else f"{args} BOOTIF=01-{mac.dashed}".strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,8 @@ def encode(message: Event | Registration) -> bytes:
             "network": machine.network,
             "netboots": machine.netboots,
             "firmware": machine.firmware,
+            "vendor_class": machine.vendor_class,
+            "host_name": machine.host_name,
         }
         return json.dumps(fields).encode() + b"\n"
     fields = {"kind": message.kind.value, "at": message.at}
@@ -130,7 +132,8 @@ def decode(lines: bytes) -> Iterator[Event | Registration]:
             if "register" in fields:
                 uuid = None if fields["uuid"] is None else bytes.fromhex(fields["uuid"])
                 mac = MacAddress.parse(fields["register"])
-                yield Registration(Machine(mac, uuid, fields["network"], fields["netboots"], fields["firmware"]))
+                said = fields["vendor_class"], fields["host_name"]
+                yield Registration(Machine(mac, uuid, fields["network"], fields["netboots"], fields["firmware"], *said))
             else:
                 known = fields.get("mac")
                 sender = None if known is None else MacAddress.parse(known)

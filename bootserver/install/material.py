@@ -16,6 +16,7 @@ from bootserver.cluster.view import NodeView
 from bootserver.install import overrides, render, site_scripts
 from bootserver.install.entries import Entry
 from bootserver.install.inventory import Inventory
+from bootserver.install.links import with_cards
 from bootserver.install.partition import shell
 from bootserver.install.partition.layout import lay_out, uuids
 from bootserver.install.partition.plan import Plan
@@ -81,7 +82,7 @@ class Case:
         plan, root = self.plan, self.plan.root
         root_word, initrd_words = root_words(plan, self.target)
         return Own(
-            node=self.node,
+            node=with_cards(self.node, self.inventory.cards),
             title=self.title,
             fstab=shell.fstab(plan),
             root_uuid=root.filesystem_uuid,

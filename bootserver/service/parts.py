@@ -197,7 +197,8 @@ def _dhcp(config: Config, sockets: Sockets, ready: Ready) -> None:
 
     def register(found: Registration) -> None:
         firmware = None if found.firmware is None else found.firmware.name
-        core.reporter.register(Machine(found.mac, found.uuid, found.network.name, found.netboots, firmware))
+        said = found.vendor_class, found.host_name
+        core.reporter.register(Machine(found.mac, found.uuid, found.network.name, found.netboots, firmware, *said))
 
     tell = _ignore if sockets.addresses is None else Teller(sockets.addresses[0])
     server: Loop

@@ -178,6 +178,7 @@ class Recorder:
             "network": machine.network,
             "netboots": machine.netboots,
             "firmware": machine.firmware,
+            **machine.said(),
         }
         self._events.append(Event(Kind.ASKS, time.time(), None, machine.mac, detail))
 

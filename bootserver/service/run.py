@@ -10,6 +10,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Protocol, TypeVar, cast
 
 from bootserver import config as configuration
@@ -20,8 +21,8 @@ from bootserver.db.connection import DatabaseError, open_databases
 from bootserver.db.rows import NetworkRow
 from bootserver.errors import BootserverError, Unavailable
 from bootserver.netboot.dhcp.advertise import Advertiser, open_advertiser
-from bootserver.netboot.dhcp.link import PXE_PORT, Link, open_link, open_pxe_link
-from bootserver.service import privileges, sockets
+from bootserver.netboot.dhcp.link import PXE_PORT, Link, open_link, open_pxe_link, open_router_link
+from bootserver.service import own_addresses, privileges, sockets
 from bootserver.service.nginx_log import open_log
 from bootserver.service.parts import Sockets, make_parts
 from bootserver.service.supervisor import Part, Supervisor
@@ -119,12 +120,22 @@ class _Opener:
         links: list[Link] = []
         pxe: list[Link] = []
         advertisers: list[Advertiser] = []
-        for device in _devices(config) if config.dhcp.mode is not DhcpMode.OFF else ():
+        devices, routed = _devices(config) if config.dhcp.mode is not DhcpMode.OFF else ([], {})
+        for device in devices:
             links.append(wanted.get(f"dhcp {config.dhcp.port} {device}", partial(_link, device, config)))
             if config.dhcp.mode is DhcpMode.PROXY:
                 pxe.append(wanted.get(f"pxe {device}", partial(_pxe_link, device, config)))
             if config.network.router_advertisement:
                 advertisers.append(wanted.get(f"advertiser {device}", partial(open_advertiser, device)))
+        for address, device in routed.items():
+            try:
+                name = f"{config.dhcp.port} {device} {address}"
+                links.append(wanted.get(f"dhcp by routers {name}", partial(_router_link, device, address, config)))
+                if config.dhcp.mode is DhcpMode.PROXY:
+                    pxe.append(wanted.get(f"pxe by routers {name}", partial(_pxe_link, device, config, address)))
+            except Unavailable as error:
+                # The networks on our own devices are served all the same.
+                logger.error("networks behind routers are not served by %s: %s", device, error)
         nginx = None
         if config.http.behind_nginx:
             nginx = wanted.get("nginx", partial(open_log, config.frontend.run, config.http.nginx_group))
@@ -183,23 +194,43 @@ def _names(config: Config, wanted: _Wanted) -> list[sockets.DnsPair]:
     return [wanted.get(f"dns {port} {address}", partial(sockets.dns, address, port, setting)) for address in found]
 
 
-def _devices(config: Config) -> list[str]:
-    """The frontend's interfaces on the cluster's networks; the configured one first, and alone if the database is away."""
-    devices = [config.network.interface]
+def _devices(config: Config) -> tuple[list[str], dict[IPv4Address, str]]:
+    """The frontend's interfaces on the cluster's networks; the configured one first, and alone if the database is away.
+
+    :returns: these, and other devices by those of their addresses that relays of networks behind routers are told.
+    """
     try:
         with open_reader(open_databases(config).cluster) as reader:
-            devices += [row.device for row in reader.rows(NetworkRow) if row.device]
+            rows = reader.rows(NetworkRow)
     except DatabaseError as error:
         logger.error("further networks are not served: %s", error)
-    return list(dict.fromkeys(devices))
+        return [config.network.interface], {}
+    devices = list(dict.fromkeys([config.network.interface, *(row.device for row in rows if row.device)]))
+    routed: dict[IPv4Address, str] = {}
+    here = own_addresses.devices()
+    for row in rows:
+        if row.device is not None:
+            continue
+        device = here.get(row.frontend)
+        if device is None:
+            logger.warning("network %s: relays are told %s, which this machine does not have now", row.name, row.frontend)
+        # An address of "lo" is reached by any device.
+        elif device not in (*devices, "lo"):
+            routed[row.frontend] = device
+    return devices, routed
 
 
 def _link(device: str, config: Config) -> Link:
     return _opened(partial(open_link, device, config.dhcp.port), config.dhcp.port, f"DHCP on {device}", config)
 
 
-def _pxe_link(device: str, config: Config) -> Link:
-    return _opened(partial(open_pxe_link, device), PXE_PORT, f"proxyDHCP on {device}", config)
+def _router_link(device: str, address: IPv4Address, config: Config) -> Link:
+    port = config.dhcp.port
+    return _opened(partial(open_router_link, device, address, port), port, f"DHCP by routers on {device}", config)
+
+
+def _pxe_link(device: str, config: Config, address: IPv4Address | None = None) -> Link:
+    return _opened(partial(open_pxe_link, device, address), PXE_PORT, f"proxyDHCP on {device}", config)
 
 
 def _opened(make: Callable[[], Link], port: int, what: str, config: Config) -> Link:

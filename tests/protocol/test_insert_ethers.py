@@ -259,7 +259,7 @@ def test_a_person_is_asked_for_each_machine(frontend: Frontend, machine: Machine
         wanted, unwanted = next(numbers), 903
         for number, answer in ((unwanted, "n\n"), (wanted, "y\n")):
             machine.power_on(number)
-            terminal.shows(f"Discovered a new appliance with MAC ({mac(number)}): take it?")
+            terminal.shows(f"Discovered a new appliance with MAC ({mac(number)}) [PXEClient:Arch:00000:UNDI:002001]: take it?")
             assert name_of(frontend, number) is None, "it is nobody before it is answered"
             terminal.type(answer)
         wait_until("it is a node", lambda: name_of(frontend, wanted) is not None, PATIENCE)

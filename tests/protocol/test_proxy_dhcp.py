@@ -244,7 +244,7 @@ def test_a_node_behind_a_relay_is_registered_answered_and_known_by_its_address(f
     addresses = ["10.77.0.3/24", "10.88.0.1/24", "10.88.0.50/24"]
     with Station(frontend.namespace, "relay", addresses=addresses) as relay, udp(relay, 67) as link:
         with frontend.change() as change:
-            open_discovery(change, Request(rank=70, count=1), "test")
+            open_discovery(change, Request(rank=70, count=1, network="far"), "test")
         agent = {82: b"\1\4eth7"}
         offer = until_answered(link, message(options=PXE | agent, mac=relayed, giaddr="10.88.0.1"), (ADDRESS, 67))
         assert (offer.giaddr, offer.yiaddr, offer.options[82]) == (socket.inet_aton("10.88.0.1"), wire.NO_ADDRESS, agent[82])

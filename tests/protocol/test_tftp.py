@@ -423,10 +423,10 @@ def test_what_is_no_request_is_not_answered_so_that_two_servers_never_talk_for_e
 def test_noise_in_the_middle_of_a_transfer_changes_nothing(service):
     with Client(service) as client:
         datagram = client.ask("boot/vmlinuz")
-        got = bytearray()
+        got: dict[bytes, bytes] = {}  # by block: one that is repeated (this client was slow) counts once
         dice = random.Random(8)
         while True:
-            got += datagram[4:]
+            got[datagram[2:4]] = datagram[4:]
             client.send(dice.randbytes(dice.randrange(1, 2000)).replace(b"\0", b"\1"))
             client.send(b"\0\1menu\0octet\0")
             client.send(b"\0\4" + datagram[2:4])
@@ -434,7 +434,7 @@ def test_noise_in_the_middle_of_a_transfer_changes_nothing(service):
             if len(datagram) < 516:
                 break
             datagram = client.receive()
-        assert bytes(got) == (service.root / "boot/vmlinuz").read_bytes()
+        assert b"".join(got.values()) == (service.root / "boot/vmlinuz").read_bytes()
 
 
 def test_a_strangers_ack_does_not_move_a_transfer(service):
@@ -443,10 +443,12 @@ def test_a_strangers_ack_does_not_move_a_transfer(service):
         stranger.peer = client.peer
         stranger.send(b"\0\4\0\1")
         client.send(b"\0\4\0\1")
-        assert client.receive()[:4] == b"\0\3\0\2"
-        client.socket.settimeout(0.03)
-        with pytest.raises(TimeoutError):
-            client.receive()
+        client.socket.settimeout(0.3)
+        blocks = set()
+        with contextlib.suppress(TimeoutError):
+            while True:  # the second block, perhaps again and again, until it waits longer than we do
+                blocks.add(client.receive()[:4])
+        assert blocks == {b"\0\3\0\2"}
 
 
 # --- the loop ------------------------------------------------------------------------------------------------------------

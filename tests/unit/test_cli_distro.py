@@ -82,7 +82,10 @@ def test_a_tree_is_served_where_it_is_and_its_kernel_is_copied(admin: Administra
     row = only(admin)
     assert (row.kernel, row.initrds) == ("distro/rocky-9/vmlinuz", ("distro/rocky-9/initrd.img",))
     assert (row.tree, row.kind, row.family, row.version) == (str(rocky), "kickstart", "rhel", "9.4")
-    assert row.args == ("inst.repo=@frontend@distro/rocky-9 inst.ks=@frontend@node/kickstart/@ticket@ inst.ks.sendmac ip=dhcp")
+    assert row.args == (
+        "inst.repo=@frontend@distro/rocky-9 inst.ks=@frontend@node/kickstart/@ticket@ inst.ks.sendmac "
+        "ip=dhcp@untagged@ ifname=boot@vlan@:@card@ vlan=boot@vlan@.@vlan@:boot@vlan@ ip=boot@vlan@.@vlan@:dhcp"
+    )
     assert (admin.tftpboot / row.kernel).read_text() == "kernel"
     assert (admin.tftpboot / row.kernel).stat().st_mode & 0o777 == 0o644
     assert left_below(admin) == ["distro/rocky-9"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bootserver.cluster.events import Kind
-from bootserver.cluster.view import View
+from bootserver.cluster.view import InterfaceView, View
 from bootserver.netboot.dhcp import request, wire
 from bootserver.netboot.dhcp.answer import Answer, Outcome, Register, Responder, Silence
 from bootserver.netboot.dhcp.reply import Route, Via, frame, route
@@ -278,6 +278,165 @@ def test_a_machine_behind_a_relay_gets_what_its_own_network_has():
     )  # fmt: skip
 
 
+# --- behind routers --------------------------------------------------------------------------------------------------
+
+FAR_IP, ROUTER, UPLINK = "10.9.0.50", "10.9.0.1", "10.1.0.9"
+
+
+def far_away(*, ip: str | None = FAR_IP, device: str | None = None) -> View:
+    """A node on a network that only a relay reaches, and another one on ours."""
+    far = views.network(2, name="far", subnet="10.9.0.0/24", device=device, frontend=FRONTEND, gateway=ROUTER)
+    other = views.node(1, mac=MacAddress.parse("52:54:00:00:00:02"))
+    return views.view([views.node(ip=ip, on=far), other], networks=[views.network(), far])
+
+
+@pytest.mark.parametrize("device", ["eth1", "eth0"])
+@pytest.mark.parametrize(
+    ("situation", "packet", "expected"),
+    [
+        ("RENEWING past its relay", request_for(ciaddr=FAR_IP), ACK),
+        ("RENEWING another's address past its relay", request_for(ciaddr="10.9.0.51"), None),
+        ("RENEWING an address elsewhere", request_for(ciaddr=ELSEWHERE), None),
+        ("RENEWING an address of this very wire", request_for(ciaddr=OWN), None),
+        ("RENEWING by its relay", request_for(ciaddr=FAR_IP, giaddr=ROUTER), ACK),
+        ("RENEWING an old address by its relay", request_for(ciaddr="10.9.0.51", giaddr=ROUTER), NAK),
+        ("RENEWING by a relay elsewhere", request_for(ciaddr=FAR_IP, giaddr=UPLINK), None),
+        ("INIT-REBOOT without its relay", request_for(FAR_IP), None),
+        ("SELECTING us without its relay", request_for(FAR_IP, server=FRONTEND), None),
+        ("INFORM past its relay", message(MessageType.INFORM, ciaddr=FAR_IP), ACK),
+        ("INFORM that points to a neighbour of its", message(MessageType.INFORM, ciaddr="10.9.0.51"), None),
+        ("DISCOVER by its relay", message(giaddr=ROUTER), OFFER),
+        ("DISCOVER that says where it is", message(ciaddr=FAR_IP), None),
+        ("DECLINE that says where it is", message(MessageType.DECLINE, ciaddr=FAR_IP), None),
+        ("BOOTP that says where it is", message(None, ciaddr=FAR_IP), None),
+    ],
+)
+def test_a_node_behind_a_router_is_answered_by_its_relay_and_when_it_speaks_to_us_alone(situation, packet, expected, device):
+    outcome = ask(packet, far_away(), device=device)
+    if expected is None:
+        assert isinstance(outcome, Silence), situation
+        assert outcome.kind is Kind.IGNORED
+        return
+    assert isinstance(outcome, Answer), outcome
+    reply = wire.decode(outcome.datagram)
+    assert request.message_type(reply) is expected
+    assert expected is NAK or reply.options[3] == octets(ROUTER)
+    way = route(packet, address=reply.yiaddr, refused=expected is NAK)
+    assert way == ((Via.UNICAST, ROUTER, 67) if packet.giaddr != NO_ADDRESS else (Via.UNICAST, FAR_IP, 68))
+
+
+def test_a_node_behind_a_router_gives_its_address_back_past_its_relay():
+    outcome = ask(message(MessageType.RELEASE, {54: octets(FRONTEND)}, ciaddr=FAR_IP), far_away(), device="eth0")
+    assert isinstance(outcome, Silence)
+    assert outcome.kind is Kind.RELEASED
+
+
+def test_a_node_of_a_network_on_a_device_renews_there_and_nowhere_else():
+    view = far_away(device="eth2")
+    assert isinstance(ask(request_for(ciaddr=FAR_IP), view, device="eth2"), Answer)
+    outcome = ask(request_for(ciaddr=FAR_IP), view, device="eth1")
+    assert isinstance(outcome, Silence)
+    assert outcome.why == "it belongs on network far, and asks elsewhere"
+
+
+def test_who_renews_what_is_not_its_own_behind_a_router_is_told_why_it_hears_nothing():
+    outcome = ask(request_for(ciaddr="10.9.0.51"), far_away())
+    assert isinstance(outcome, Silence)
+    assert (outcome.why, outcome.node.name) == (
+        "it says that it is 10.9.0.51 and is 10.9.0.50: it is refused when it asks by its relay again", "compute-0-0",
+    )  # fmt: skip
+
+
+LINK = b"\5\4" + octets(ROUTER)
+"""RFC 3527: the machine is on the relay's link with this address."""
+OVERRIDE = b"\x0b\4" + octets(ROUTER)
+"""RFC 5107: the machine shall take the relay for its server."""
+
+
+def test_a_relay_that_asks_by_its_uplink_says_which_link_the_machine_is_on():
+    packet = message(options={82: b"\1\4eth7" + LINK}, giaddr=UPLINK)
+    reply = answered(packet, far_away())
+    assert (reply.yiaddr, reply.giaddr, reply.options[82]) == (octets(FAR_IP), octets(UPLINK), packet.options[82])
+    assert route(packet, address=reply.yiaddr, refused=False) == Route(Via.UNICAST, UPLINK, 67)
+    assert isinstance(ask(message(giaddr=UPLINK), far_away()), Silence)
+
+
+def test_a_machine_s_own_link_selection_is_nobody_s_word():
+    assert isinstance(ask(message(options={82: LINK}), far_away()), Silence)
+    assert answered(message(options={82: OVERRIDE})).options[54] == octets(FRONTEND)
+
+
+@pytest.mark.parametrize(
+    ("information", "says"),
+    [
+        (b"\5\4" + octets("10.8.0.0"), "no network holds 10.8.0.0, the link that relay 10.1.0.9 asks for"),
+        (b"\5\3\x0a\x09\0", "relay information: suboption 5 is no address of a host, but 0a0900"),
+        (b"\5\0", "relay information: suboption 5 is no address of a host, but nothing"),
+        (LINK + LINK, "relay information: suboption 5 is no address of a host, but 0a0900010a090001"),
+        (b"\5\4" + bytes(4), "relay information: suboption 5 is no address of a host, but 00000000"),
+        (LINK + b"\x0b\4\xe0\0\0\1", "relay information: suboption 11 is no address of a host, but e0000001"),
+        (LINK + b"\x0b\4" + b"\xff" * 4, "relay information: suboption 11 is no address of a host, but ffffffff"),
+        (b"\5\4\x0a\x09", "option 5 at byte 0 has 4 octets, 2 are there"),
+        (LINK + b"\x0b", "option 11 at byte 6 has no length"),
+        (LINK + b"\1\xff" + b"x", "option 1 at byte 6 has 255 octets, 1 are there"),
+    ],
+)
+def test_a_garbled_selection_has_no_answer_and_a_reason(information, says):
+    for kind in (message, request_for):
+        outcome = ask(kind(giaddr=UPLINK)._replace(options={53: b"\1", 82: information}), far_away())
+        assert isinstance(outcome, Silence)
+        assert outcome.why == says
+
+
+def test_what_a_relay_says_of_its_ports_is_not_read():
+    """Switches number their ports as they like; that some of it looks like a suboption must cost no machine its answer."""
+    for port in (b"\1\6\0\4\0\5\0\x0b", b"\1\xff", b"\1"):
+        assert answered(message(options={82: port}, giaddr=ROUTER), far_away()).options[82] == port
+
+
+def test_a_relay_that_wants_renewals_to_go_by_it_is_the_machine_s_server():
+    responder, view = Responder(pxelinux), far_away()
+    said = {82: LINK + OVERRIDE}
+
+    def told(packet: DhcpPacket) -> DhcpPacket:
+        outcome = responder(packet, "eth1", view, 0)
+        assert isinstance(outcome, Answer), outcome
+        return wire.decode(outcome.datagram)
+
+    def asks(address: str | None = None, *, server: str | None = None, ciaddr: str = "0.0.0.0") -> DhcpPacket:
+        asked = request_for(address, server=server, ciaddr=ciaddr, giaddr=UPLINK)
+        return asked._replace(options={**asked.options, **said})
+
+    offer = told(message(options=PXE | said, giaddr=UPLINK))
+    assert (offer.options[54], offer.siaddr, offer.yiaddr) == (octets(ROUTER), octets(FRONTEND), octets(FAR_IP))
+    for packet in (
+        asks(FAR_IP, server=ROUTER),
+        asks(FAR_IP, server=FRONTEND),  # it had its offer before the relay was told to say so
+        asks(ciaddr=FAR_IP),
+    ):
+        answer = told(packet)
+        assert (request.message_type(answer), answer.options[54]) == (ACK, octets(ROUTER))
+    assert told(asks("10.9.0.51", server=ROUTER)).options[54] == octets(ROUTER)  # a NAK
+    assert told(message(MessageType.INFORM, said, ciaddr=FAR_IP, giaddr=UPLINK)).options[54] == octets(ROUTER)
+    assert isinstance(responder(asks(FAR_IP, server=ELSEWHERE), "eth1", view, 0), Silence)
+    given_back = responder(
+        message(MessageType.RELEASE, said | {54: octets(ROUTER)}, ciaddr=FAR_IP, giaddr=UPLINK), "eth1", view, 0
+    )
+    assert isinstance(given_back, Silence)
+    assert given_back.kind is Kind.RELEASED
+    # Past its relay, and by one that says nothing of it, our own name is what there is.
+    assert told(message(options=PXE | {82: LINK}, giaddr=UPLINK)).options[54] == octets(FRONTEND)
+    assert told(request_for(ciaddr=FAR_IP)).options[54] == octets(FRONTEND)
+
+
+def test_relays_that_are_invented_fill_no_memory():
+    responder, view = Responder(pxelinux), far_away()
+    for number in range(5_000):
+        responder(message(options={82: LINK + b"\x0b\4\x0a" + number.to_bytes(3)}, giaddr=UPLINK), "eth1", view, 0)
+        responder(message(giaddr=f"10.9.{number >> 8}.{number & 255}"), "eth1", view, 0)
+    assert len(responder._arrivals._found) <= 1_024
+
+
 def test_a_changed_view_changes_the_answer():
     responder = Responder(pxelinux)
     before, after = views.view([views.node()]), views.view([views.node(ip=OTHER)])
@@ -309,6 +468,8 @@ def test_an_unknown_machine_gets_nothing_when_no_discovery_is_open(kind):
         ("it does HTTP Boot", {}, message(options={60: b"HTTPClient:Arch:00016"}, mac=STRANGER), True),
         ("it does not netboot", {}, message(mac=STRANGER), False),
         ("it need not netboot", {"installs": False}, message(mac=STRANGER), True),
+        ("it must not netboot", {"installs": False}, message(options=PXE, mac=STRANGER), False),
+        ("it must not be iPXE", {"installs": False}, message(options={77: b"iPXE"}, mac=STRANGER), False),
         ("BOOTP", {"installs": False}, message(None, mac=STRANGER), True),
         ("it is the one", {"mac": STRANGER}, message(options=PXE, mac=STRANGER), True),
         ("it is another", {"mac": views.MAC}, message(options=PXE, mac=STRANGER), False),
@@ -340,6 +501,42 @@ def test_a_second_card_of_a_known_machine_is_taken_by_an_open_discovery():
     packet = message(options=PXE | {97: b"\0" + machine}, mac=STRANGER)
     assert isinstance(ask(packet, views.view([known], discovery=views.discovery())), Register)
     assert isinstance(ask(packet, views.view([known])), Silence)
+
+
+def test_a_discovery_is_for_one_network():
+    near, far = views.network(), views.network(2, name="far", subnet="10.9.0.0/24", device=None, frontend=FRONTEND)
+    here, there = message(options=PXE, mac=STRANGER), message(options=PXE, mac=STRANGER, giaddr=ROUTER)
+    for number, taken, not_taken, says in ((1, here, there, "private, not on far"), (2, there, here, "far, not on private")):
+        view = views.view([], networks=[near, far], discovery=views.discovery(network=number))
+        outcome = ask(taken, view)
+        assert isinstance(outcome, Register)
+        assert outcome.registration.network.id == number
+        assert ask(not_taken, view) == Silence(f"unknown, and the open discovery takes machines on {says}")
+
+
+def test_of_several_networks_on_a_device_the_discovery_s_is_meant():
+    beside = views.network(2, name="bmc", subnet="10.4.0.0/16", frontend="10.4.1.1")
+    for number in (1, 2):
+        view = views.view([], networks=[views.network(), beside], discovery=views.discovery(network=number))
+        outcome = ask(message(options=PXE, mac=STRANGER), view)
+        assert isinstance(outcome, Register)
+        assert outcome.registration.network.id == number
+
+
+def test_a_further_card_of_a_known_machine_is_taken_on_the_network_where_it_asks():
+    machine = bytes(range(16))
+    storage = views.network(2, name="storage", subnet="10.2.0.0/16", device="eth2", frontend="10.2.1.1")
+    beside = views.network(3, name="beside", subnet="10.5.0.0/16", device="eth2", frontend="10.5.1.1")
+    bare = views.node(uuid=machine)
+    planned = replace(bare, interfaces=(*bare.interfaces, InterfaceView("eth1", None, IPv4Address("10.5.2.3"), beside)))
+    packet = message(options=PXE | {97: b"\0" + machine}, mac=STRANGER)
+    for node, name in ((bare, "storage"), (planned, "beside")):
+        view = views.view([node], networks=[views.network(), storage, beside], discovery=views.discovery())
+        outcome = ask(packet, view, device="eth2")
+        assert isinstance(outcome, Register)
+        assert outcome.registration.network.name == name
+        other = ask(packet._replace(options=PXE | {53: b"\1", 97: b"\0" + machine[::-1]}), view, device="eth2")
+        assert other == Silence("unknown, and the open discovery takes machines on private, not on storage, beside")
 
 
 def test_a_known_machine_is_answered_while_a_discovery_is_open():
@@ -406,3 +603,14 @@ def test_whatever_a_client_says_has_an_outcome(options, ciaddr, known):
     if isinstance(outcome, Answer):
         wire.decode(outcome.datagram)
         assert known
+
+
+@given(st.binary(max_size=60), st.sampled_from([ROUTER, UPLINK, ELSEWHERE]), st.binary(min_size=4, max_size=4))
+def test_whatever_a_relay_says_its_answer_goes_to_it_and_to_nobody_else(information, relay, ciaddr):
+    packet = message(options={82: information}, giaddr=relay)._replace(ciaddr=ciaddr)
+    outcome = ask(packet, far_away())
+    assert isinstance(outcome, Answer | Silence)
+    if isinstance(outcome, Answer):
+        reply = wire.decode(outcome.datagram)
+        assert reply.options[82] == information
+        assert route(packet, address=reply.yiaddr, refused=False) == Route(Via.UNICAST, relay, 67)

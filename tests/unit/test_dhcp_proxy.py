@@ -128,6 +128,32 @@ def test_an_unknown_machine_is_registered_while_a_discovery_is_open_and_only_the
     assert at_67(asks, views.view()) == Silence("unknown, and no discovery is open")
 
 
+def test_a_discovery_beside_a_sites_server_is_for_one_network_too() -> None:
+    near, far = views.network(), views.network(2, name="far", subnet="10.9.0.0/24", device=None, frontend=FRONTEND)
+    view = views.view([], networks=[near, far], discovery=views.discovery(network=2))
+    relayed = at_67(message(options=UEFI, mac=STRANGER, giaddr="10.9.0.1"), view)
+    assert isinstance(relayed, Register)
+    assert relayed.registration.network is far
+    why = "unknown, and the open discovery takes machines on far, not on private"
+    assert at_67(message(options=UEFI, mac=STRANGER), view) == Silence(why)
+    switches = views.view([], discovery=views.discovery(installs=False))
+    assert at_67(message(options=UEFI, mac=STRANGER), switches) == Silence("unknown, and it asks to netboot, as no compute does")
+
+
+def test_a_relay_s_link_selection_counts_and_its_server_identifier_is_the_sites_matter() -> None:
+    far = views.network(2, name="far", subnet="10.9.0.0/24", device=None, frontend=FRONTEND)
+    view = views.view([views.node(on=far, ip=None)], networks=[views.network(), far])
+    said = b"\5\4" + octets("10.9.0.1") + b"\x0b\4" + octets("10.9.0.1")
+    outcome = at_67(message(options=UEFI | {82: said}, giaddr="10.1.0.2"), view)
+    assert isinstance(outcome, Offer)
+    reply = wire.decode(outcome.datagram)
+    # Whoever takes this offer asks option 54's address at port 4011: no relay listens there.
+    assert (reply.giaddr, reply.options[54], reply.options[82]) == (octets("10.1.0.2"), octets(FRONTEND), said)
+    assert isinstance(at_67(message(options=UEFI, giaddr="10.1.0.2"), view), Silence)
+    garbled = at_67(message(options=UEFI | {82: b"\5\4"}, giaddr="10.1.0.2"), view)
+    assert garbled == Silence("option 5 at byte 0 has 4 octets, 0 are there")
+
+
 def test_a_node_without_a_boot_file_gets_no_offer() -> None:
     respond = ProxyResponder(lambda *_: None)
     assert isinstance(respond.offer(message(options=UEFI), "eth1", KNOWN, 0.0), Silence)

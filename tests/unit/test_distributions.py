@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
+import dataclasses
 import os
+import re
 import shutil
 import stat
 import struct
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bootserver.cluster import attributes, discovery, distributions, nodes
+from bootserver.cluster.actions import BootAction
+from bootserver.cluster.boot import Way, boot_plan
+from bootserver.cluster.plan import LinuxBoot
+from bootserver.cluster.view import InstallView
 from bootserver.db.rows import DistributionRow, InstallRow, InstallState
 from bootserver.errors import NotFound, Refused, Unavailable, UsageError
 from bootserver.install.distribution import reach, treeinfo
@@ -23,10 +31,14 @@ from bootserver.install.distribution.iso import Iso
 from bootserver.install.distribution.recognise import PEEK, recognise
 from bootserver.install.distribution.shelf import Shelf, room
 from bootserver.install.distribution.unpack import Unpacked, unpack
+from bootserver.values.firmware import Firmware
+from bootserver.values.secret import Secret
 from tests import distributions as trees
+from tests import views
 from tests.cluster import Cluster, machine
 
 needs_iso = pytest.mark.skipif(bool(trees.what_is_missing()), reason=str(trees.what_is_missing()))
+NM_INITRD = Path("/usr/lib/NetworkManager/nm-initrd-generator")
 PXEBOOT = ("images/pxeboot/vmlinuz", ("images/pxeboot/initrd.img",))
 
 # -- what a tree is ----------------------------------------------------------------------------------------------
@@ -235,8 +247,9 @@ def args_of(tmp_path: Path, files: dict[str, str], iso: str | None = None) -> st
 
 def test_each_installer_is_told_where_packages_and_answers_are(tmp_path: Path) -> None:
     answers = "@frontend@node/kickstart/@ticket@"
-    assert args_of(tmp_path / "1", trees.rocky()) == f"inst.repo=@frontend@distro/it inst.ks={answers} inst.ks.sendmac ip=dhcp"
-    assert args_of(tmp_path / "2", trees.leap()) == f"install=@frontend@distro/it autoyast={answers} netsetup=dhcp"
+    ip = "ip=dhcp@untagged@ ifname=boot@vlan@:@card@ vlan=boot@vlan@.@vlan@:boot@vlan@ ip=boot@vlan@.@vlan@:dhcp"
+    assert args_of(tmp_path / "1", trees.rocky()) == f"inst.repo=@frontend@distro/it inst.ks={answers} inst.ks.sendmac {ip}"
+    assert args_of(tmp_path / "2", trees.leap()) == f"install=@frontend@distro/it autoyast={answers} netsetup=dhcp vlanid=@vlan@"
     preseed = args_of(tmp_path / "3", trees.netboot()).split()
     assert f"url={answers}" in preseed and {"auto=true", "priority=critical", "interface=auto", "keymap=us"} <= set(preseed)
     noble = args_of(tmp_path / "4", trees.live_server(), iso="it.iso").split()
@@ -244,6 +257,59 @@ def test_each_installer_is_told_where_packages_and_answers_are(tmp_path: Path) -
     assert {"autoinstall", "ip=dhcp", "cloud-config-url=/dev/null"} <= set(noble)
     jammy = args_of(tmp_path / "5", trees.live_server(trees.JAMMY), iso="it.iso").split()
     assert f"ds=nocloud-net;s={answers}/" in jammy
+
+
+TAG_WORDS = {
+    "rocky": ("ifname=boot100:52:54:00:00:00:01 vlan=boot100.100:boot100 ip=boot100.100:dhcp", "ip=dhcp"),
+    "netboot": ("netcfg/vlan_id=100", ""),
+    "leap": ("vlanid=100", ""),
+    "live_server": ("", ""),
+}
+"""By tree: the words that a network with a tag adds, and what they are instead of. Ubuntu's initrd can't be told."""
+
+
+@pytest.mark.parametrize("case", TAG_WORDS)
+def test_installers_are_told_the_tag_of_a_network_that_has_one(tmp_path: Path, case: str) -> None:
+    tagged, instead = TAG_WORDS[case]
+    booted = {vlan: booted_with(tmp_path / str(vlan), case, vlan) for vlan in (None, 100)}
+    assert set(booted[100]) - set(booted[None]) == set(tagged.split())
+    assert set(booted[None]) - set(booted[100]) == set(instead.split())
+    assert "@" not in " ".join(booted[100] + booted[None]) and "BOOTIF=01-52-54-00-00-00-01" in booted[100]
+
+
+@pytest.mark.skipif(not NM_INITRD.exists(), reason="needs: apt-get install network-manager")
+def test_the_initrd_of_red_hat_makes_the_vlan_and_asks_on_nothing_else(tmp_path: Path) -> None:
+    """What dracut runs since RHEL 8.3; BOOTIF alone has it ask on the card, too, which is taken by then."""
+    made = subprocess.run([str(NM_INITRD), "-s", "--", *booted_with(tmp_path, "rocky", 100)], capture_output=True, text=True)
+    found = {
+        each["connection"]["id"]: each
+        for each in (sections(text) for text in re.split(r"^\*\*\* .*\n", made.stdout, flags=re.MULTILINE))
+        if "connection" in each
+    }
+    assert (found["boot100.100"]["vlan"]["parent"], found["boot100.100"]["vlan"]["id"]) == ("boot100", "100")
+    methods = {name: each["ipv4"]["method"] for name, each in found.items() if name != "BOOTIF Connection"}
+    assert methods == {"boot100": "disabled", "boot100.100": "auto"}
+
+
+def sections(text: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read_string(text)
+    return parser
+
+
+def booted_with(folder: Path, case: str, vlan: int | None) -> list[str]:
+    """The words that a node's installer is started with."""
+    action = BootAction("install", "k", (), args_of(folder, getattr(trees, case)(), "it.iso" if case == "live_server" else None))
+    node = dataclasses.replace(views.node(action=action), install=InstallView(7, Secret("s"), None))
+    plan = boot_plan(node, Firmware.BIOS, way=Way("http://10.1.1.1/", vlan=vlan), ticket=lambda _: "TICKET")
+    assert isinstance(plan, LinuxBoot)
+    return plan.by_card(views.MAC).args.split()
+
+
+def test_a_word_that_names_the_card_is_left_out_where_nobody_knows_it() -> None:
+    plan = LinuxBoot("k", (), "quiet ifname=boot:@card@ ip=dhcp", "action install")
+    assert plan.by_card(None).args == "quiet ip=dhcp"
+    assert plan.by_card(views.MAC).args == "quiet ifname=boot:52:54:00:00:00:01 ip=dhcp BOOTIF=01-52-54-00-00-00-01"
 
 
 @pytest.mark.parametrize("case", CASES)

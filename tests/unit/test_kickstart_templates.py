@@ -22,6 +22,7 @@ from bootserver.install.answer_file import NOCLOUD, answer_file
 from bootserver.install.checking import documents, kickstart, preseed
 from bootserver.install.render import TemplateFault, TemplateMissing
 from bootserver.values.secret import Secret
+from tests import views
 from tests.answer_files import (
     DEBIAN,
     FRONTEND_KEY,
@@ -41,6 +42,7 @@ from tests.answer_files import (
     nodes,
     one_card,
     render,
+    tagged,
 )
 
 GOLDEN = Path(__file__).parent.parent / "data" / "kickstart"
@@ -159,6 +161,37 @@ def test_ubuntu_s_network_is_netplan_s_with_cards_matched_by_their_addresses() -
         "id": 100, "link": "bond0", "addresses": ["10.2.1.9/16"], "nameservers": 0,
     }  # fmt: skip
     assert sum("routes" in link for kind in ("ethernets", "bonds", "vlans") for link in network[kind].values()) == 1
+
+
+def test_a_card_whose_frames_carry_a_tag_has_its_address_on_the_vlan() -> None:
+    lines = render(tagged(), ROCKY).splitlines()
+    [vlan] = [line for line in lines if "--ip=10.1.255.254" in line]
+    assert "--device=52:54:00:00:00:01 --vlanid=100 --interfacename=eth0.100" in vlan and "--gateway=10.1.1.1" in vlan
+    assert sum(line.startswith("network --bootproto") for line in lines) == 3
+    assert any("--ip=10.2.3.9" in line and "--device=ib0 " in line for line in lines)
+
+    network = yaml.safe_load(render(tagged(), UBUNTU))["autoinstall"]["network"]
+    assert network["ethernets"]["eth0"] == {"match": {"macaddress": "52:54:00:00:00:01"}, "dhcp4": False}
+    assert network["ethernets"]["ib0"]["addresses"] == ["10.2.3.9/16"] and "match" not in network["ethernets"]["ib0"]
+    assert {name: (each["id"], each["link"]) for name, each in network["vlans"].items()} == {
+        "eth0.100": (100, "eth0"), "eth0.7": (7, "eth0"),
+    }  # fmt: skip
+    assert "iface $NIC0.100 inet static" in render(tagged(), DEBIAN), "as ifupdown makes it, on what this system calls the card"
+
+
+@pytest.mark.parametrize(
+    ("node", "asks"),
+    [
+        (one_card(), {"ethernets": {"eth0": True}}),
+        (four_cards(), {"ethernets": {"eth0": True, "eth1": False, "eth2": False, "eth3": False}}),
+        (tagged(), {"ethernets": {"eth0": False}, "vlans": {"eth0.100": True}}),
+        (views.node(mac=None), {"ethernets": {"all": True}}),
+    ],
+)
+def test_ubuntu_s_installer_asks_on_the_card_or_vlan_that_it_was_booted_by(node: NodeView, asks: dict[str, object]) -> None:
+    network = yaml.safe_load(render(node, UBUNTU, name="network-config"))
+    kinds = {kind: each for kind, each in network.items() if kind != "version"}
+    assert {kind: {name: link["dhcp4"] for name, link in each.items()} for kind, each in kinds.items()} == asks
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -109,3 +110,43 @@ def test_busybox_can_read_every_script(path: Path) -> None:
     assert BUSYBOX is not None
     done = subprocess.run([BUSYBOX, "sh", "-n", str(path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+# -- the tag of the network that it boots from -----------------------------------------------------------------------
+
+
+_WITH_INIT = """
+set -e
+mount --bind "$1/cmdline" /proc/cmdline
+ip link add eth0 type veth peer name other
+"$2" sh -c '. "$0"; read_command_line; BOOT_CARD=eth0 WHY=; find_boot_link && echo "on $BOOT_LINK" || echo "$WHY"' "$1/functions"
+"""
+
+
+def boot_link(folder: Path, words: str) -> str:
+    """What init's own functions make of a command line, on a machine with one card."""
+    source = (SCRIPTS / "init").read_text()
+    names = ("complain", "read_command_line", "mac_of", "find_boot_link")
+    found = [re.search(rf"^{name}\(\) \{{(?:[^\n]*\}}$|.*?^\}}$)", source, re.DOTALL | re.MULTILINE) for name in names]
+    (folder / "functions").write_text("\n".join(match[0] for match in found if match))
+    (folder / "cmdline").write_text(f"{words}\n")
+    assert BUSYBOX is not None
+    command = ["unshare", "--mount", "--net", "sh", "-c", _WITH_INIT, "sh", str(folder), BUSYBOX]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    "words", ["quiet", "bootserver.vlan=", "bootserver.vlan=0", "bootserver.vlan=5000", "bootserver.vlan=1;id"]
+)
+def test_a_machine_whose_frames_have_no_tag_asks_on_its_card(words: str, tmp_path: Path) -> None:
+    said = boot_link(tmp_path, words)
+    assert said.endswith("on eth0\n")
+    assert ("holds no VLAN: 1 to 4094" in said) == (words != "quiet")
+
+
+@pytest.mark.parametrize("tag", [1, 40, 999, 4094])
+def test_a_tag_is_a_vlan_on_the_card_or_one_line_says_why_there_is_none(tag: int, tmp_path: Path) -> None:
+    said = boot_link(tmp_path, f"BOOTIF=01-52-54-00-00-00-01 bootserver.vlan={tag}")
+    # Not every kernel that tests run on has VLANs.
+    why = f"VLAN {tag} can't be made on the network card eth0: has this ramdisk the kernel's driver 8021q?\n"
+    assert said in (f"on eth0.{tag}\n", why)

@@ -13,8 +13,8 @@ from bootserver.cluster.passwords import Password
 from bootserver.cluster.view import NodeView
 from bootserver.db.rows import DistributionRow
 from bootserver.errors import Refused, UsageError
-from bootserver.install import stages
-from bootserver.install.answer_file import links
+from bootserver.install import links, stages
+from bootserver.install.answer_file import netplan
 from bootserver.values import grammar, system
 from bootserver.values.secret import Secret
 
@@ -98,7 +98,8 @@ def facts(given: Given) -> Mapping[str, object]:
         "on_failure": attributes.choice(node.attributes, "on_failure"),
         "links": made,
         "bonds": [link for link in made if link.members],
-        "netplan": links.netplan(made),
+        "netplan": netplan.netplan(made),
+        "asking": netplan.asking(made),
         "domain": next((link.domain for link in made if link.domain), ""),
         "password": None if given.password is None else given.show(given.password.hashed),
         "one_time": given.password is not None and given.password.one_time,

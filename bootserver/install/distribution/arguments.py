@@ -1,11 +1,14 @@
 """How each installer is told, on the kernel's command line, where its packages and its answers are.
 
 ``@frontend@`` and ``@ticket@`` are filled in when a menu is made (:mod:`bootserver.cluster.boot`), and the menus add ``BOOTIF``,
-the card that the machine booted from: all four installers go by it, so that a machine with many cards asks on that one.
+the card that the machine booted from: all four installers go by it, so that a machine with many cards asks on that one. Words
+with ``@vlan@`` are there only where its frames carry a tag: docs/explanation/firmware.md, "VLANs", says who can do what.
 """
 
 from __future__ import annotations
 
+from bootserver.cluster.boot import UNTAGGED, VLAN
+from bootserver.cluster.plan import CARD
 from bootserver.install.distribution.found import Found, Kind
 
 ANSWERS = "@frontend@node/kickstart/@ticket@"
@@ -33,9 +36,13 @@ def _kickstart(found: Found, tree: str) -> tuple[str, ...]:
     inst.repo is where the installer's second stage and the packages are; of a medium without packages only the second stage is
     taken (inst.stage2), and the kickstart names a repository. inst.ks.sendmac adds the headers X-RHN-Provisioning-MAC-N.
     ip=dhcp tries every card, and with BOOTIF only that one. The prefix "inst." is a must since RHEL 9, and known to RHEL 7.
+    A VLAN is made on a card that has a name, which ifname= gives to the one with a MAC address. It is none that the kernel gives
+    away itself (dracut.cmdline(7) warns of eth0), and has the tag in it, so that the word is there only where there is one.
     """
     source = "inst.repo" if found.has_packages else "inst.stage2"
-    return (f"{source}={tree}", f"inst.ks={ANSWERS}", "inst.ks.sendmac", "ip=dhcp")
+    card, vlan = f"boot{VLAN}", f"boot{VLAN}.{VLAN}"
+    tagged = (f"ifname={card}:{CARD}", f"vlan={vlan}:{card}", f"ip={vlan}:dhcp")
+    return (f"{source}={tree}", f"inst.ks={ANSWERS}", "inst.ks.sendmac", f"ip=dhcp{UNTAGGED}", *tagged)
 
 
 _PRESEED = (
@@ -56,6 +63,8 @@ _PRESEED = (
     "netcfg/no_default_route=true",
     # netcfg waits for a router's advertisement before it asks by DHCP.
     "ipv6.disable=1",
+    # Debian 12's netcfg knows no VLANs, and passes over a question that it does not have; later ones make it on that card.
+    f"netcfg/vlan_id={VLAN}",
     f"url={ANSWERS}",
 )
 
@@ -66,6 +75,8 @@ def _autoinstall(found: Found, tree: str) -> tuple[str, ...]:
     casper fetches the ISO by url=, into memory. cloud-init would take url= for its own configuration and fetch those gigabytes
     once more, which cloud-config-url=/dev/null prevents. "autoinstall": don't ask whether disks may be written.
     The seed is a folder: user-data, meta-data and vendor-data are fetched from below it.
+    Its initrd makes VLANs only on cards that are called by name, which nobody knows here: where frames carry a tag it gets no
+    address.
     """
     # cloud-init before 23.3 (Ubuntu 22.04 at first) takes a URL only from "nocloud-net", which 23.4 does not know; what all of
     # 24.04 and later have is documented as "nocloud".
@@ -88,4 +99,4 @@ def _autoyast(tree: str) -> tuple[str, ...]:
 
     netsetup=dhcp: don't ask for an address. linuxrc takes the card of BOOTIF.
     """
-    return (f"install={tree}", f"autoyast={ANSWERS}", "netsetup=dhcp")
+    return (f"install={tree}", f"autoyast={ANSWERS}", "netsetup=dhcp", f"vlanid={VLAN}")

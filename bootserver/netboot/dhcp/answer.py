@@ -8,6 +8,7 @@ never answered, not even with a NAK: it may well be another server's client.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
@@ -15,7 +16,9 @@ from bootserver.cluster.events import Kind
 from bootserver.cluster.view import InterfaceView, NetworkView, NodeView, View
 from bootserver.netboot.dhcp import request as options
 from bootserver.netboot.dhcp import wire
+from bootserver.netboot.dhcp.arrival import MAX_RELAY_INFORMATION, Arrival, Arrivals, nowhere
 from bootserver.netboot.dhcp.request import MessageType, Registration
+from bootserver.netboot.dhcp.site_options import SiteOptionsReader
 from bootserver.netboot.dhcp.tail import BootFiles, Form, Names, Ready, prepare
 from bootserver.netboot.dhcp.wire import NO_ADDRESS, DhcpPacket, WireError
 from bootserver.values.mac import MacAddress
@@ -26,9 +29,9 @@ MAX_READY: Final = 16_384
 """Replies kept encoded, about 1.5 kB each, 3.5 at most. A client makes more of them by changing its identifiers; when
 there are so many, all are dropped and made anew as they are asked for."""
 TOOK_ANOTHER: Final = "it took another server's offer"
-MAX_RELAYS: Final = 1_024
-MAX_RELAY_INFORMATION: Final = 255
-"""RFC 3046 section 2.0: option 82 is one option, so no longer than this. It is echoed whole, or there is no answer."""
+
+_PAST_RELAYS: Final = frozenset({MessageType.REQUEST, MessageType.INFORM, MessageType.RELEASE})
+"""What a machine that has an address sends to its server alone (RFC 2131 sections 4.4.3 to 4.4.6): no relay takes part in it."""
 
 
 class Answer(NamedTuple):
@@ -71,9 +74,10 @@ class Responder:
     def __init__(self, boot_files: BootFiles, *, no_proxy_wait: bool = True) -> None:
         self._boot_files = boot_files
         self._no_proxy_wait = no_proxy_wait
+        self._site_options = SiteOptionsReader()
         self._view: View | None = None
         self._ready: dict[tuple[Form | bytes | None, ...], Ready] = {}
-        self._arrivals: dict[str | bytes, dict[int, NetworkView]] = {}
+        self._arrivals = Arrivals()
 
     def __call__(self, packet: DhcpPacket, device: str, view: View, now: float) -> Outcome:
         """What to do about a message.
@@ -89,64 +93,64 @@ class Responder:
             return Silence("a reply, not a request")
         if packet.htype != 1 or packet.hlen != 6:
             return Silence(f"hardware type {packet.htype} with an address of {packet.hlen} octets is no Ethernet")
-        networks = self._networks_at(packet.giaddr, device, view)
-        if not networks:
-            return Silence(nowhere(packet.giaddr, device))
         if len(packet.options.get(wire.RELAY_INFORMATION, b"")) > MAX_RELAY_INFORMATION:
             return Silence("relay information that would leave no room for an answer")
         known = view.by_mac.get(packet.chaddr[:6])
         try:
+            arrival = self._arrivals.of(packet, device, view)
             if known is None:
-                return stranger(packet, next(iter(networks.values())), view, now)
+                return stranger(packet, arrival.networks, view, now) if arrival.networks else Silence(nowhere(packet, device))
             node, interface = known
-            if interface.network.id not in networks:
-                return Silence(f"it belongs on network {interface.network.name}, and asks elsewhere", node=node)
+            if interface.network.id not in arrival.networks and (silence := _elsewhere(packet, device, arrival, node, interface)):
+                return silence
             if interface.ip is None:
                 return Silence(f"its interface {interface.device} has no address", node=node)
-            return self._known(packet, node, interface, interface.ip)
+            return self._known(packet, node, interface, interface.ip, arrival.server)
         except WireError as error:
-            return Silence(str(error))
+            return Silence(str(error), node=None if known is None else known[0])
 
-    def _networks_at(self, giaddr: bytes, device: str, view: View) -> dict[int, NetworkView]:
-        """Where the machine is: on its relay's network, else on those of the device that it came in by."""
-        arrival = device if giaddr == NO_ADDRESS else giaddr
-        networks = self._arrivals.get(arrival)
-        if networks is None:
-            networks = networks_at(giaddr, device, view)
-            if len(self._arrivals) >= MAX_RELAYS:
-                self._arrivals.clear()
-            self._arrivals[arrival] = networks
-        return networks
-
-    def _known(self, packet: DhcpPacket, node: NodeView, interface: InterfaceView, address: IPv4Address) -> Outcome:
+    def _known(
+        self, packet: DhcpPacket, node: NodeView, interface: InterfaceView, address: IPv4Address, server: bytes | None
+    ) -> Outcome:
+        """:param server: what it takes for its server's address, if not ours."""
         match options.message_type(packet):
             case MessageType.DISCOVER:
-                ready = self._prepared(Form.LEASE, packet, node, interface, address)
-                head = _head(packet, NO_ADDRESS, ready.address, ready.server)
+                ready = self._prepared(Form.LEASE, packet, node, interface, address, server)
+                head = _head(packet, NO_ADDRESS, ready.address, ready.next_server)
                 return Answer(head + ready.offer, Kind.OFFERED, node, interface, ready)
             case MessageType.REQUEST:
-                return _requested(packet, node, interface, self._prepared(Form.LEASE, packet, node, interface, address))
+                ready = self._prepared(Form.LEASE, packet, node, interface, address, server)
+                return _requested(packet, node, interface, ready, server)
             case None:
-                ready = self._prepared(Form.BOOTP, packet, node, interface, address)
-                head = _head(packet, NO_ADDRESS, ready.address, ready.server)
+                ready = self._prepared(Form.BOOTP, packet, node, interface, address, None)
+                head = _head(packet, NO_ADDRESS, ready.address, ready.next_server)
                 return Answer(head + ready.answer, Kind.ACKNOWLEDGED, node, interface, ready)
             case MessageType.INFORM:
                 # An answer goes to ciaddr, which is whatever the datagram says: never let it point out of our network.
                 if packet.ciaddr == NO_ADDRESS or IPv4Address(packet.ciaddr) not in interface.network.subnet:
                     return Silence("INFORM from an address that is not of its network", node=node)
-                ready = self._prepared(Form.INFORMED, packet, node, interface, address)
-                head = _head(packet, packet.ciaddr, NO_ADDRESS, ready.server)
+                ready = self._prepared(Form.INFORMED, packet, node, interface, address, server)
+                head = _head(packet, packet.ciaddr, NO_ADDRESS, ready.next_server)
                 return Answer(head + ready.answer, Kind.ACKNOWLEDGED, node, interface, ready)
             case MessageType.DECLINE | MessageType.RELEASE as message:
-                return _gives_back(packet, message, node, interface, address)
+                return _gives_back(packet, message, node, interface, address, server)
             case message:
                 return Silence(f"{message.name} is a server's message", node=node)
 
-    def _prepared(self, form: Form, packet: DhcpPacket, node: NodeView, interface: InterfaceView, address: IPv4Address) -> Ready:
+    def _prepared(
+        self,
+        form: Form,
+        packet: DhcpPacket,
+        node: NodeView,
+        interface: InterfaceView,
+        address: IPv4Address,
+        server: bytes | None,
+    ) -> Ready:
         get = packet.options.get
         # What a reply depends on besides the node itself: a machine that says these alike is told the same.
         key = (
             form,
+            server,
             packet.chaddr[:6],
             get(options.PARAMETERS),
             get(options.VENDOR_CLASS),
@@ -163,33 +167,21 @@ class Responder:
             request = options.read(packet)
             boot = self._boot_files(node, interface, request) if node.appliance.installs else None
             names = Names(node.name, interface.network)
-            ready = prepare(form, names, address, packet, request, boot, no_proxy_wait=self._no_proxy_wait)
+            site = self._site_options(node, interface.network, request.mac)
+            ready = prepare(form, names, address, packet, request, boot, no_proxy_wait=self._no_proxy_wait, site=site)
+            if server is not None:
+                ready = _in_the_name_of(server, ready)
             if len(self._ready) >= MAX_READY:
                 self._ready.clear()
             self._ready[key] = ready
         return ready
 
 
-def networks_at(giaddr: bytes, device: str, view: View) -> dict[int, NetworkView]:
-    """By their numbers: the relay's network, or those of the device that a message came in by."""
-    if giaddr == NO_ADDRESS:
-        return {network.id: network for network in view.networks if network.device == device}
-    relayed = view.network_of(IPv4Address(giaddr))
-    return {} if relayed is None else {relayed.id: relayed}
+def stranger(packet: DhcpPacket, networks: Mapping[int, NetworkView], view: View, now: float) -> Silence | Register:
+    """A MAC that is nobody's, on one of `networks`.
 
-
-def nowhere(giaddr: bytes, device: str) -> str:
-    """Why a message is on none of our networks."""
-    if giaddr == NO_ADDRESS:
-        return f"no network is on device {device}"
-    return f"no network holds the relay's address {IPv4Address(giaddr)}"
-
-
-def stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -> Silence | Register:
-    """A MAC that is nobody's, on `network`.
-
-    A known UUID changes nothing here: the registrar makes it that node's next interface; and it is the registrar that asks a
-    person where the discovery wants that.
+    A discovery is for one network. A further card of a machine that is known by its UUID may be on any: the registrar makes it
+    that node's next interface. And it is the registrar that asks a person where the discovery wants that.
     """
     discovery = view.discovery
     if discovery is None or now >= discovery.expires:
@@ -204,6 +196,13 @@ def stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -
         return Silence(f"{request.mac} is no machine's address")
     if discovery.installs and not request.netboots:
         return Silence(f"unknown, and it does not netboot as the nodes of {discovery.appliance} do")
+    if request.netboots and not discovery.installs:
+        # A server that shares its BMC's port asks in the same minute.
+        return Silence(f"unknown, and it asks to netboot, as no {discovery.appliance} does")
+    network = networks.get(discovery.network) or _of_a_further_card(request.uuid, networks, view)
+    if network is None:
+        wanted = next((each.name for each in view.networks if each.id == discovery.network), "another network")
+        return Silence(f"unknown, and the open discovery takes machines on {wanted}, not on {_names(networks)}")
     return Register(
         Registration(
             mac=MacAddress(mac),
@@ -213,25 +212,65 @@ def stranger(packet: DhcpPacket, network: NetworkView, view: View, now: float) -
             architecture=request.architecture,
             netboots=request.netboots,
             vendor_class=request.vendor_class,
+            host_name=request.host_name,
         )
     )
 
 
-def _requested(packet: DhcpPacket, node: NodeView, interface: InterfaceView, ready: Ready) -> Answer | Silence:
-    kind, why = _judge(packet, ready)
+def _of_a_further_card(uuid: bytes | None, networks: Mapping[int, NetworkView], view: View) -> NetworkView | None:
+    """Where a card of a node that is known by its UUID is: on the network where the node has an interface without a MAC."""
+    node = None if uuid is None else view.by_uuid.get(uuid)
+    if node is None:
+        return None
+    waiting = (each.network.id for each in node.interfaces if each.mac is None)
+    return next((networks[number] for number in waiting if number in networks), next(iter(networks.values())))
+
+
+def _names(networks: Mapping[int, NetworkView]) -> str:
+    return ", ".join(network.name for network in networks.values())
+
+
+def _elsewhere(packet: DhcpPacket, device: str, arrival: Arrival, node: NodeView, interface: InterfaceView) -> Silence | None:
+    """Why a node that asks where it does not belong is not answered; None: it belongs behind a router, and speaks to us alone.
+
+    RFC 2131 section 4.4.5: it renews its lease by unicast, which no relay sees.
+    """
+    network = interface.network
+    past = network.device is None and packet.giaddr == NO_ADDRESS and IPv4Address(packet.ciaddr) in network.subnet
+    if not past or options.message_type(packet) not in _PAST_RELAYS:
+        if not arrival.networks:
+            return Silence(nowhere(packet, device))
+        return Silence(f"it belongs on network {network.name}, and asks elsewhere", node=node)
+    if interface.ip is not None and packet.ciaddr != interface.ip.packed:
+        # An answer would go to ciaddr, a refusal to everybody on this wire: the one is not its own, the other not where it is.
+        said = f"it says that it is {IPv4Address(packet.ciaddr)} and is {interface.ip}"
+        return Silence(f"{said}: it is refused when it asks by its relay again", node=node)
+    return None
+
+
+def _in_the_name_of(server: bytes, ready: Ready) -> Ready:
+    """The same replies with another server identifier (RFC 5107 section 4); files still come from ourselves (siaddr)."""
+    ours, other = (wire.option(options.SERVER_ID, each) for each in (ready.server, server))
+    return ready._replace(offer=ready.offer.replace(ours, other, 1), answer=ready.answer.replace(ours, other, 1))
+
+
+def _requested(
+    packet: DhcpPacket, node: NodeView, interface: InterfaceView, ready: Ready, server: bytes | None
+) -> Answer | Silence:
+    kind, why = _judge(packet, ready, server)
     if kind is Kind.ACKNOWLEDGED:
-        head = _head(packet, packet.ciaddr, ready.address, ready.server)
+        head = _head(packet, packet.ciaddr, ready.address, ready.next_server)
         return Answer(head + ready.answer, kind, node, interface, ready)
     if kind is Kind.REFUSED:
-        return Answer(_refusal(packet, ready.server), kind, node, interface, ready, why)
+        return Answer(_refusal(packet, server or ready.server), kind, node, interface, ready, why)
     return Silence(why, node=node)
 
 
-def _judge(packet: DhcpPacket, ready: Ready) -> tuple[Kind, str]:
+def _judge(packet: DhcpPacket, ready: Ready, server: bytes | None) -> tuple[Kind, str]:
     """A REQUEST in each of its four forms (RFC 2131 section 4.3.2, table 4)."""
-    server = packet.options.get(options.SERVER_ID)
+    named = packet.options.get(options.SERVER_ID)
     requested = packet.options.get(options.REQUESTED_ADDRESS)
-    if server is not None and server != ready.server:
+    if named is not None and named != ready.server and named != server:
         return Kind.IGNORED, TOOK_ANOTHER  # SELECTING
     # RENEWING and REBINDING fill ciaddr; SELECTING and INIT-REBOOT ask by option 50.
     asked = packet.ciaddr if packet.ciaddr != NO_ADDRESS else requested
@@ -243,10 +282,15 @@ def _judge(packet: DhcpPacket, ready: Ready) -> tuple[Kind, str]:
 
 
 def _gives_back(
-    packet: DhcpPacket, message: MessageType, node: NodeView, interface: InterfaceView, address: IPv4Address
+    packet: DhcpPacket,
+    message: MessageType,
+    node: NodeView,
+    interface: InterfaceView,
+    address: IPv4Address,
+    server: bytes | None,
 ) -> Silence:
-    server = packet.options.get(options.SERVER_ID)
-    if server is not None and server != interface.network.frontend.packed:
+    named = packet.options.get(options.SERVER_ID)
+    if named is not None and named not in (interface.network.frontend.packed, server):
         return Silence(f"{message.name} is meant for another server", node=node)
     if message is MessageType.RELEASE:
         return Silence(f"it gave {address} back, and keeps it", Kind.RELEASED, node)

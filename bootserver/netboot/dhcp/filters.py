@@ -1,4 +1,4 @@
-"""Which frames the kernel hands to a packet socket: classic BPF programs (packet(7), socket(7), SO_ATTACH_FILTER).
+"""Which frames the kernel hands to a socket: classic BPF programs (packet(7), socket(7), SO_ATTACH_FILTER).
 
 A packet socket sees every frame of its device. These wake the server only for the few that it wants.
 """
@@ -20,8 +20,11 @@ _SIOCGIFHWADDR: Final = 0x8927
 _ARPHRD_ETHER: Final = 1
 _INSTRUCTION: Final = struct.Struct("=HBBI")
 
-# linux/bpf_common.h: load half word, byte and index (of 4 * (low nibble)), jump if equal, jump if a bit is set, return.
-_LDH, _LDB, _LDH_X, _LDX_MSH, _JEQ, _JSET, _RET = 0x28, 0x30, 0x48, 0xB1, 0x15, 0x45, 0x06
+# linux/filter.h: what the kernel knows of a frame beside its octets, as negative offsets.
+_PACKET_TYPE, _INTERFACE = (0x1_0000_0000 - 0x1000 + offset for offset in (4, 8))
+
+# linux/bpf_common.h: load word, half word, byte and index (of 4 * (low nibble)), jump if equal, jump if a bit is set, return.
+_LD, _LDH, _LDB, _LDH_X, _LDX_MSH, _JEQ, _JSET, _RET = 0x20, 0x28, 0x30, 0x48, 0xB1, 0x15, 0x45, 0x06
 _ALL, _NOTHING = 0xFFFF, 0
 
 Program = tuple[tuple[int, int, int, int], ...]
@@ -49,6 +52,39 @@ DHCP_REPLIES: Final[Program] = (
     (_RET, 0, 0, _ALL),
     (_RET, 0, 0, _NOTHING),
 )
+# Of a UDP socket, whose filter sees datagrams from the UDP header on.
+FROM_ROUTERS: Final[Program] = (
+    (_LD, 0, 0, _PACKET_TYPE),
+    (_JEQ, 0, 5, socket.PACKET_HOST),
+    (_LD, 0, 0, 8 + 24),  # giaddr: a relay sent it
+    (_JEQ, 0, 2, 0),
+    (_LD, 0, 0, 8 + 12),  # ciaddr: a machine that has an address renews it
+    (_JEQ, 1, 0, 0),
+    (_RET, 0, 0, _ALL),
+    (_RET, 0, 0, _NOTHING),
+)
+
+
+def attach(opened: socket.socket, program: Program) -> None:
+    """:raises OSError: the kernel does not take it."""
+    code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in program))
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
+
+
+def _of_this_device(index: int) -> Program:
+    """What must be true of a frame besides.
+
+    A packet socket of a device gets the frames of its VLANs, too, the tag taken off (the kernel's __netif_receive_skb_core
+    delivers by the original device): those of a VLAN device under that device's index, and those of VLANs that have none here
+    as somebody else's. Neither is on this network.
+    """
+    return (
+        (_LD, 0, 0, _INTERFACE),
+        (_JEQ, 0, 2, index),
+        (_LD, 0, 0, _PACKET_TYPE),
+        (_JEQ, 0, 1, socket.PACKET_OTHERHOST),
+        (_RET, 0, 0, _NOTHING),
+    )
 
 
 def open_filtered(device: str, protocol: int, program: Program) -> socket.socket:
@@ -60,8 +96,7 @@ def open_filtered(device: str, protocol: int, program: Program) -> socket.socket
     # Protocol 0 until the filter is in place: nothing comes in before.
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
     try:
-        code = ctypes.create_string_buffer(b"".join(_INSTRUCTION.pack(*each) for each in program))
-        opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(program), ctypes.addressof(code)))
+        attach(opened, (*_of_this_device(socket.if_nametoindex(device)), *program))
         opened.bind((device, protocol))
     except OSError:
         opened.close()

@@ -8,6 +8,7 @@ import logging
 import socket
 import struct
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +34,8 @@ class Link:
     :ivar mac: the device's own hardware address.
     :ivar arp: AF_PACKET, gets ARP replies; None: nobody is asked for an address.
     :ivar overhears: AF_PACKET, gets the broadcast replies of DHCP servers; None: others are not seen.
+    :ivar routers_only: no network of ours is on this device: relays and machines behind routers reach us by it. Nothing is
+        broadcast there, and who else serves there is no matter of ours.
     """
 
     device: str
@@ -41,15 +44,23 @@ class Link:
     mac: bytes = bytes(6)
     arp: socket.socket | None = None
     overhears: socket.socket | None = None
+    routers_only: bool = False
 
-    def send(self, payload: bytes, way: Route, *, to_mac: bytes, to: bytes, source: bytes) -> bool:
+    def send(self, payload: bytes, way: Route, *, to_mac: bytes, to: bytes, source: bytes, routed: bool = False) -> bool:
         """Send one reply. A reply that can't be sent is lost, as any datagram may be: the client asks again.
 
         :param to: the client's future address, for a frame.
         :param source: our address, for a frame.
+        :param routed: routers are between us: a unicast comes from `source`, too, since others on the way may look for the
+            address that was asked.
         :returns: it was sent.
         """
+        # That address may be none of this machine's, where the way here is translated: then as the kernel does it.
+        if routed and way.via is Via.UNICAST and self.answer(payload, (way.address, way.port), source):
+            return True
         try:
+            if self.routers_only and way.via is not Via.UNICAST:
+                return False
             if way.via is Via.FRAME:
                 if self.raw is not None:
                     # No raw socket left, device changed, frame too long: the broadcast below tries again.
@@ -90,7 +101,7 @@ def open_link(device: str, port: int = SERVER_PORT) -> Link:
 
     :raises Unavailable: the device does not exist, or another server has the port.
     """
-    udp = _open_udp(device, port, "DHCP")
+    udp = _open_udp(device, "DHCP", port)
     raw, mac = _open_raw(device)
     if raw is None:
         return Link(device, udp)
@@ -99,15 +110,28 @@ def open_link(device: str, port: int = SERVER_PORT) -> Link:
     return Link(device, udp, raw, mac, arp, overhears)
 
 
-def open_pxe_link(device: str) -> Link:
+def open_router_link(device: str, address: IPv4Address, port: int = SERVER_PORT) -> Link:
+    """Open the socket for what comes by routers to an address of ours on a device that has no network of ours.
+
+    Whatever else is said there, the kernel keeps from us: the socket has that address, so it gets no broadcasts, and a filter.
+
+    :raises Unavailable: the device does not exist, or another server has the port there.
+    """
+    return Link(device, _open_udp(device, "DHCP", port, address, filters.FROM_ROUTERS), routers_only=True)
+
+
+def open_pxe_link(device: str, address: IPv4Address | None = None) -> Link:
     """Open port 4011 on a device, where firmware asks a proxyDHCP server for its boot file.
 
+    :param address: the one that routers reach us by, where no network of ours is on the device.
     :raises Unavailable: the device does not exist, or another server has the port.
     """
-    return Link(device, _open_udp(device, PXE_PORT, "proxyDHCP"))
+    return Link(device, _open_udp(device, "proxyDHCP", PXE_PORT, address), routers_only=address is not None)
 
 
-def _open_udp(device: str, port: int, what: str) -> socket.socket:
+def _open_udp(
+    device: str, what: str, port: int, address: IPv4Address | None = None, program: filters.Program = ()
+) -> socket.socket:
     if not Path("/sys/class/net", device).exists() and device not in {name for _, name in socket.if_nameindex()}:
         raise Unavailable(f"there is no network device {device}: set [network] interface to one that `ip link` shows")
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -120,8 +144,10 @@ def _open_udp(device: str, port: int, what: str) -> socket.socket:
             udp.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
         except PermissionError:
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if program:
+            filters.attach(udp, program)
         # Bound to no address: a broadcast to 255.255.255.255 must arrive as well as a unicast to renew a lease.
-        udp.bind(("0.0.0.0", port))  # noqa: S104
+        udp.bind(("0.0.0.0" if address is None else str(address), port))  # noqa: S104
     except OSError as error:
         udp.close()
         if error.errno == errno.EADDRINUSE:

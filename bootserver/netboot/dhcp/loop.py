@@ -97,7 +97,9 @@ class Loop:
         self._stopping = False
         self._advertisers = advertisers
         self._neighbours = {
-            link.device: Neighbourhood(link, self._report, rogues, look_seconds=look_seconds, is_ours=self._is_ours)
+            link.device: Neighbourhood(
+                link, self._report, None if link.routers_only else rogues, look_seconds=look_seconds, is_ours=self._is_ours
+            )
             for link in links
         }
         self._sources: dict[int, Callable[[float, float], object]] = {}
@@ -245,6 +247,8 @@ class Loop:
         if self._sightings.is_news(machine.mac, "registering", self._now):
             firmware = None if machine.firmware is None else machine.firmware.name
             detail = {"network": machine.network.name, "firmware": firmware, "vendor class": machine.vendor_class}
+            if machine.host_name:
+                detail["host name"] = machine.host_name
             self._report(Event(Kind.SEEN, self._clock, None, machine.mac, detail))
 
 

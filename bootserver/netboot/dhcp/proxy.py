@@ -22,7 +22,8 @@ from bootserver.cluster.events import Detail
 from bootserver.cluster.view import InterfaceView, NetworkView, NodeView, View
 from bootserver.netboot.dhcp import request as options
 from bootserver.netboot.dhcp import wire
-from bootserver.netboot.dhcp.answer import MAX_RELAY_INFORMATION, Register, Silence, networks_at, nowhere, stranger
+from bootserver.netboot.dhcp.answer import Register, Silence, stranger
+from bootserver.netboot.dhcp.arrival import MAX_RELAY_INFORMATION, arrival, nowhere
 from bootserver.netboot.dhcp.request import DhcpRequest, MessageType
 from bootserver.netboot.dhcp.tail import BootFile, BootFiles, size_limit
 from bootserver.netboot.dhcp.wire import NO_ADDRESS, DhcpPacket, WireError
@@ -84,22 +85,22 @@ class ProxyResponder:
         :param now: seconds since the epoch, which a discovery's end is compared with.
         :returns: None where it is no matter of ours, and not to be spoken of: most of what a site's machines say.
         """
-        networks = networks_at(packet.giaddr, device, view)
         vendor_class = packet.options.get(options.VENDOR_CLASS, b"")
         netboots = vendor_class.startswith((CLASS_PXE, wire.CLASS_HTTP))
         known = view.by_mac.get(packet.chaddr[:6])
         if packet.op != 1 or packet.htype != 1 or packet.hlen != 6 or (known is None and not netboots):
             return None
-        if not networks:
-            return Silence(nowhere(packet.giaddr, device))
         if len(packet.options.get(wire.RELAY_INFORMATION, b"")) > MAX_RELAY_INFORMATION:
             return Silence("relay information that would leave no room for an answer")
         try:
+            # A server identifier that the relay asks for is the site's server's to give: we are asked at port 4011 by ours.
+            networks = arrival(packet, device, view).networks
+            if not networks:
+                return Silence(nowhere(packet, device))
             message = options.message_type(packet)
             if known is None:
                 # Only a DISCOVER begins anything; what follows it is said to the site's server.
-                network = next(iter(networks.values()))
-                return stranger(packet, network, view, now) if message is MessageType.DISCOVER else None
+                return stranger(packet, networks, view, now) if message is MessageType.DISCOVER else None
             node, interface = known
             if interface.network.id not in networks:
                 return Silence(f"it belongs on network {interface.network.name}, and asks elsewhere", node=node)

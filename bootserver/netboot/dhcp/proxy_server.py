@@ -108,8 +108,9 @@ class ProxyServer(Loop):
     def _send(self, packet: wire.DhcpPacket, offer: Offer, link: Link) -> None:
         # It has no address, so all but a relay's are broadcast.
         way = route(packet, address=wire.NO_ADDRESS, refused=False)
-        server = offer.interface.network.frontend.packed
-        if not link.send(offer.datagram, way, to_mac=packet.chaddr[:6], to=wire.NO_ADDRESS, source=server):
+        network = offer.interface.network
+        to_mac, server, routed = packet.chaddr[:6], network.frontend.packed, network.device is None
+        if not link.send(offer.datagram, way, to_mac=to_mac, to=wire.NO_ADDRESS, source=server, routed=routed):
             self.counters.unsent += 1
             return
         self.counters.sent += 1

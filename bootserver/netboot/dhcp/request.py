@@ -62,6 +62,7 @@ class DhcpRequest:
     :ivar ipxe_features: the sub-options of option 175, a fingerprint of what was compiled in.
     :ivar parameters: what it asks for (option 55); None where it asks for nothing in particular.
     :ivar vendor_class: printable ASCII, shortened: fit for a log, not for a decision.
+    :ivar host_name: what it calls itself (option 12); the same of it. BMCs put their serial number there.
     """
 
     message: MessageType | None
@@ -81,6 +82,7 @@ class DhcpRequest:
     parameters: frozenset[int] | None
     max_size: int | None
     vendor_class: str
+    host_name: str
 
     @property
     def firmware_name(self) -> str | None:
@@ -140,6 +142,7 @@ def read(packet: DhcpPacket) -> DhcpRequest:
         parameters=None if parameters is None else frozenset(parameters),
         max_size=int.from_bytes(max_size) if len(max_size) == 2 else None,
         vendor_class=printable(vendor_class),
+        host_name=printable(options.get(HOST_NAME, b"").rstrip(b"\0")),
     )
 
 
@@ -188,3 +191,4 @@ class Registration:
     architecture: int | None
     netboots: bool
     vendor_class: str
+    host_name: str = ""

@@ -87,7 +87,8 @@ class DhcpServer(Loop):
         way = route(packet, address=address, refused=answer.kind is Kind.REFUSED)
         ready = answer.ready
         mac = packet.chaddr[:6]
-        if link.send(answer.datagram, way, to_mac=mac, to=address, source=ready.server):
+        routed = answer.interface.network.device is None
+        if link.send(answer.datagram, way, to_mac=mac, to=address, source=ready.server, routed=routed):
             self.counters.sent += 1
         else:
             self.counters.unsent += 1
@@ -106,7 +107,7 @@ class DhcpServer(Loop):
         """What a message that is not answered says of the neighbourhood."""
         if silence.node is None or packet.giaddr != wire.NO_ADDRESS:
             return
-        if silence.why == TOOK_ANOTHER:
+        if silence.why == TOOK_ANOTHER and packet.ciaddr == wire.NO_ADDRESS:
             server = IPv4Address(packet.options[options.SERVER_ID]) if len(packet.options[options.SERVER_ID]) == 4 else None
             if server is not None:
                 self._neighbours[link.device].suspect(server, self._now, self._clock)

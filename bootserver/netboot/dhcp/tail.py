@@ -15,6 +15,7 @@ from bootserver.cluster.view import InterfaceView, NetworkView, NodeView
 from bootserver.netboot.dhcp import request as options
 from bootserver.netboot.dhcp import wire
 from bootserver.netboot.dhcp.request import DhcpRequest, MessageType
+from bootserver.netboot.dhcp.site_options import NONE, SiteOptions
 from bootserver.netboot.dhcp.wire import DhcpPacket
 
 # https://ipxe.org/howto/dhcpd: 176 (no-pxedhcp) = 1. Without it iPXE waits 3 s for a proxyDHCP's offer.
@@ -62,6 +63,7 @@ class Form(enum.Enum):
 class Ready(NamedTuple):
     """Replies to one machine in one of its lives (ROM, iPXE, installed system), encoded from ``sname`` to the end.
 
+    :ivar next_server: ``siaddr``: who has the boot file (RFC 2131 section 2).
     :ivar offer: what answers a DISCOVER; only in a :attr:`Form.LEASE`.
     :ivar answer: what answers anything else.
     :ivar detail: what an event says of it.
@@ -72,6 +74,7 @@ class Ready(NamedTuple):
     offer: bytes
     answer: bytes
     detail: Detail
+    next_server: bytes
 
 
 def prepare(
@@ -83,13 +86,15 @@ def prepare(
     boot: BootFile | None,
     *,
     no_proxy_wait: bool,
+    site: SiteOptions = NONE,
 ) -> Ready:
     """:param names: the network that it is on, and what it is called there.
     :param request: what `packet` says.
     :param no_proxy_wait: tell iPXE not to wait for a proxyDHCP server.
+    :param site: what its attributes add.
     """
     network = names.network
-    filename = boot.filename.encode() if boot else b""
+    filename = boot.filename.encode() if boot else site.file
     in_field = filename if len(filename) <= _FILE_FIELD else b""
     ahead = [
         *([] if form is Form.BOOTP else [(options.MESSAGE_TYPE, _ACK), (options.SERVER_ID, network.frontend.packed)]),
@@ -98,17 +103,21 @@ def prepare(
         *_boot_options(request, boot, filename, forced=bool(filename) and not in_field, frontend=network.frontend),
         *_name_options(request, names),
         *_echoes(packet, request, no_proxy_wait=no_proxy_wait),
+        # Last, as they may be long: what has no room must not be what a client drops an offer for.
+        *((code, value) for code, value, always in site.options if always or request.asks_for(code)),
     ]
 
-    octets = wire.encode_tail(
+    tail = wire.encode_tail(
         ahead,
         file=in_field,
         limit=size_limit(request.max_size),  # a BOOTP client says nothing of it, and gets what any host takes
         relay_information=packet.options.get(wire.RELAY_INFORMATION),
-    ).octets
+    )
+    octets = tail.octets
     # An offer is an acknowledgement with another message type, which stands first.
     offer = octets[:_TYPE_AT] + bytes((MessageType.OFFER.value,)) + octets[_TYPE_AT + 1 :] if form is Form.LEASE else b""
-    return Ready(address.packed, network.frontend.packed, offer, octets, _detail(address, request, boot, network.lease_seconds))
+    detail = _detail(address, request, filename, network.lease_seconds, tail.dropped)
+    return Ready(address.packed, network.frontend.packed, offer, octets, detail, (site.next_server or network.frontend).packed)
 
 
 def size_limit(max_size: int | None) -> int:
@@ -183,12 +192,14 @@ def _echoes(packet: DhcpPacket, request: DhcpRequest, *, no_proxy_wait: bool) ->
     return facts
 
 
-def _detail(address: IPv4Address, request: DhcpRequest, boot: BootFile | None, lease_seconds: int) -> Detail:
+def _detail(address: IPv4Address, request: DhcpRequest, filename: bytes, lease_seconds: int, dropped: tuple[int, ...]) -> Detail:
     detail: dict[str, str | int | float | bool | None] = {"address": str(address), "lease": lease_seconds}
-    if boot is not None:
-        detail["file"] = boot.filename
+    if filename:
+        detail["file"] = filename.decode()
     if request.firmware_name is not None:
         detail["firmware"] = request.firmware_name
     if request.is_ipxe:
         detail["ipxe"] = True
+    if dropped:
+        detail["no room for"] = f"option{'s' if len(dropped) > 1 else ''} {', '.join(map(str, dropped))}"
     return detail
