@@ -537,6 +537,9 @@ def test_a_further_card_of_a_known_machine_is_taken_on_the_network_where_it_asks
         assert outcome.registration.network.name == name
         other = ask(packet._replace(options=PXE | {53: b"\1", 97: b"\0" + machine[::-1]}), view, device="eth2")
         assert other == Silence("unknown, and the open discovery takes machines on private, not on storage, beside")
+    on_it = views.view([planned], networks=[views.network(), storage, beside], discovery=views.discovery(network=storage.id))
+    outcome = ask(packet, on_it, device="eth2")
+    assert isinstance(outcome, Register) and outcome.registration.network.name == "beside", "where the node waits for its card"
 
 
 def test_a_known_machine_is_answered_while_a_discovery_is_open():

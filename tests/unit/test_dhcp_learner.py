@@ -58,7 +58,7 @@ def opened(**options: Any) -> Heard:
 
 
 def test_an_unknown_machine_is_registered_on_the_network_of_what_it_is_given() -> None:
-    heard = opened()
+    heard = opened(network=OTHER.id)
     heard.see(What.ASKS)
     heard.see(What.OFFERED, address="10.2.0.7")
     assert heard.machines == [Machine(NEW, None, "other", netboots=True)]
@@ -76,7 +76,7 @@ def test_one_that_gets_no_offer_is_registered_after_a_while_on_the_first_network
 
 @pytest.mark.parametrize("where", [{"device": "eth2"}, {"relay": IPv4Address("10.2.0.1")}])
 def test_or_on_that_of_its_device_or_relay(where: dict[str, Any]) -> None:
-    heard = opened()
+    heard = opened(network=OTHER.id)
     heard.see(What.ASKS, **where)
     heard.wait(2 * PATIENCE)
     assert [each.network for each in heard.machines] == ["other"]
@@ -120,6 +120,8 @@ def test_the_address_that_a_new_node_was_given_is_its_own_from_the_start() -> No
         ({"mac": views.MAC}, {}, "waits for another machine"),
         ({"expires": CLOCK - 1}, {}, "no discovery is open"),
         ({}, {"netboots": False}, "does not netboot"),
+        ({"installs": False}, {"netboots": True}, "asks to netboot, as no compute does"),
+        ({"network": OTHER.id}, {}, "takes machines on other, not on private"),
     ],
 )
 def test_who_is_not_wanted_is_told_of_with_the_reason(options: dict[str, Any], more: dict[str, Any], why: str) -> None:
@@ -134,6 +136,13 @@ def test_a_switch_need_not_netboot() -> None:
     heard = opened(installs=False)
     heard.see(What.GIVEN, address="10.1.0.7", netboots=False)
     assert [each.netboots for each in heard.machines] == [False]
+
+
+@pytest.mark.parametrize("installs", [True, False])
+def test_a_log_that_does_not_say_whether_it_netboots_keeps_nobody_out(installs: bool) -> None:
+    heard = opened(installs=installs)
+    heard.see(What.GIVEN, address="10.1.0.7")
+    assert [each.netboots for each in heard.machines] == [installs], "what the registrar wants of such an appliance"
 
 
 def test_a_group_address_is_no_machine() -> None:

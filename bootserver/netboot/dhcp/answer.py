@@ -199,7 +199,9 @@ def stranger(packet: DhcpPacket, networks: Mapping[int, NetworkView], view: View
     if request.netboots and not discovery.installs:
         # A server that shares its BMC's port asks in the same minute.
         return Silence(f"unknown, and it asks to netboot, as no {discovery.appliance} does")
-    network = networks.get(discovery.network) or _of_a_further_card(request.uuid, networks, view)
+    network = _of_a_further_card(request.uuid, networks, view) or networks.get(discovery.network)
+    if network is None and request.uuid in view.by_uuid:
+        network = next(iter(networks.values()))
     if network is None:
         wanted = next((each.name for each in view.networks if each.id == discovery.network), "another network")
         return Silence(f"unknown, and the open discovery takes machines on {wanted}, not on {_names(networks)}")
@@ -220,10 +222,8 @@ def stranger(packet: DhcpPacket, networks: Mapping[int, NetworkView], view: View
 def _of_a_further_card(uuid: bytes | None, networks: Mapping[int, NetworkView], view: View) -> NetworkView | None:
     """Where a card of a node that is known by its UUID is: on the network where the node has an interface without a MAC."""
     node = None if uuid is None else view.by_uuid.get(uuid)
-    if node is None:
-        return None
-    waiting = (each.network.id for each in node.interfaces if each.mac is None)
-    return next((networks[number] for number in waiting if number in networks), next(iter(networks.values())))
+    waiting = () if node is None else (each.network.id for each in node.interfaces if each.mac is None)
+    return next((networks[number] for number in waiting if number in networks), None)
 
 
 def _names(networks: Mapping[int, NetworkView]) -> str:

@@ -125,8 +125,8 @@ class Learner:
 
     def _want(self, sighting: Sighting, view: View, now: float, clock: float) -> None:
         mac = sighting.mac
-        refused = _refusal(sighting, view.discovery, clock)
         network = _network(sighting, view)
+        refused = _refusal(sighting, view.discovery, clock) or _elsewhere(network, view)
         if refused is not None or network is None:
             self._ignore(sighting, refused or _nowhere(sighting), now, clock)
             return
@@ -143,7 +143,7 @@ class Learner:
             if len(self._told) >= MAX_WAITING:  # it asks again; and a flood of invented MACs registers no more than this
                 return
         self._told[mac] = now
-        self._register(Machine(mac, None, network.name, sighting.netboots is not False))
+        self._register(Machine(mac, None, network.name, _netboots(sighting, view.discovery)))
         if self._sightings.is_news(mac, "registering", now):
             self._report(Event(Kind.SEEN, clock, None, mac, {"network": network.name, **_detail(sighting)}))
 
@@ -162,7 +162,24 @@ def _refusal(sighting: Sighting, discovery: DiscoveryView | None, clock: float) 
         return f"{sighting.mac} is no machine's address"
     if discovery.installs and sighting.netboots is False:
         return f"unknown, and it does not netboot as the nodes of {discovery.appliance} do"
+    if sighting.netboots and not discovery.installs:
+        return f"unknown, and it asks to netboot, as no {discovery.appliance} does"
     return None
+
+
+def _elsewhere(network: NetworkView | None, view: View) -> str | None:
+    """Likewise, because of where it is."""
+    if network is None or view.discovery is None or network.id == view.discovery.network:
+        return None
+    wanted = next((each.name for each in view.networks if each.id == view.discovery.network), "another network")
+    return f"unknown, and the open discovery takes machines on {wanted}, not on {network.name}"
+
+
+def _netboots(sighting: Sighting, discovery: DiscoveryView | None) -> bool:
+    """Most logs don't say it: then it is what the discovery wants."""
+    if sighting.netboots is not None:
+        return sighting.netboots
+    return discovery is not None and discovery.installs
 
 
 def _network(sighting: Sighting, view: View) -> NetworkView | None:
