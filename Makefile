@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 
 help:
 	@echo "make demo      power on an unknown machine (in QEMU) and watch it become compute-0-0"
-	@echo "make test      all checks and tests, about half an hour"
+	@echo "make test      all checks and tests, 25 minutes on two cores"
 	@echo "make test-all  the same with the full matrices"
 	@echo "make bench     measure against other servers, on a machine that does nothing else"
 	@echo "make clean     remove what these made (.venv, .cache)"

@@ -14,18 +14,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from bootserver.cluster.addresses import InUse
 from bootserver.cluster.events import Event, Kind
 from bootserver.cluster.view import View
 from bootserver.errors import Unavailable
 from bootserver.netboot.dhcp import wire
-from bootserver.netboot.dhcp.advertise import open_advertiser
+from bootserver.netboot.dhcp.advertise import Advertiser, open_advertiser
 from bootserver.netboot.dhcp.answer import Responder
 from bootserver.netboot.dhcp.link import Link, open_link
 from bootserver.netboot.dhcp.request import MessageType, Registration, message_type
+from bootserver.netboot.dhcp.rogue import Rogues
 from bootserver.netboot.dhcp.server import DhcpServer
 from bootserver.netboot.dhcp.tail import BootFile
 from bootserver.netboot.dhcp.wire import DhcpPacket
@@ -105,13 +108,21 @@ class Wire:
 
 
 class Service:
-    """The server under test, in a thread of its own. What it answers from is :attr:`view`; assign another to change it."""
+    """The server under test, in a thread of its own. What it answers from is :attr:`view`; assign another to change it.
+
+    :cvar look_seconds: how often it looks for other servers; 0: never.
+    :cvar allowed: servers that it says nothing of.
+    """
+
+    look_seconds: float = 0
+    allowed: frozenset[IPv4Address] = frozenset()
 
     def __init__(self, network: Wire, view: View) -> None:
         self.wire = network
         self.view = view
         self.events: list[Event] = []
         self.registrations: queue.Queue[Registration] = queue.Queue()
+        self.in_use: list[InUse] = []
         self._server: DhcpServer | None = None
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve)
@@ -119,18 +130,32 @@ class Service:
     def report(self, event: Event) -> None:
         self.events.append(event)
 
+    def open_links(self) -> list[Link]:
+        return [open_link("s0")]
+
+    def open_advertisers(self) -> list[Advertiser]:
+        return [open_advertiser("s0")]
+
     def _serve(self) -> None:
         inside(self.wire.server)
-        link, advertiser = open_link("s0"), open_advertiser("s0")
-        boot = Responder(lambda node, interface, asked: BootFile("pxelinux.0"))
+        links, advertisers = self.open_links(), self.open_advertisers()
         self._server = DhcpServer(
-            [link], lambda: self.view, boot, self, self.registrations.put, advertisers=[advertiser], on_tick=self._ready.set
+            links,
+            lambda: self.view,
+            Responder(lambda node, interface, asked: BootFile("pxelinux.0")),
+            self,
+            self.registrations.put,
+            advertisers=advertisers,
+            on_tick=self._ready.set,
+            rogues=Rogues(self.allowed) if self.look_seconds else None,
+            look_seconds=self.look_seconds,
+            in_use=self.in_use.append,
         )
         try:
             self._server.serve()
         finally:
-            link.close()
-            advertiser.close()
+            for each in (*links, *advertisers):
+                each.close()
 
     def __enter__(self) -> Service:
         self._thread.start()
@@ -143,6 +168,9 @@ class Service:
         self._thread.join(10)
         assert not self._thread.is_alive()
         assert self._server.counters.defects == 0
+
+    def alarms(self) -> list[dict[str, object]]:
+        return [dict(event.detail) | {"mac": event.mac} for event in self.events if event.kind is Kind.ALARM]
 
     def has_told(self, *kinds: Kind) -> bool:
         """Have these kinds of events been reported, no others, in this order? An event comes just after its packet."""

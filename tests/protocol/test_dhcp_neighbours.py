@@ -16,16 +16,9 @@ import pytest
 from bootserver.cluster.addresses import InUse
 from bootserver.cluster.discovery import Request, open_discovery
 from bootserver.cluster.events import Kind
-from bootserver.cluster.view import View
 from bootserver.netboot.dhcp import neighbourhood, sightings, waiting
-from bootserver.netboot.dhcp.advertise import open_advertiser
-from bootserver.netboot.dhcp.answer import Responder
 from bootserver.netboot.dhcp.guard import TOLD_OF_ONE
-from bootserver.netboot.dhcp.link import open_link
 from bootserver.netboot.dhcp.request import MessageType
-from bootserver.netboot.dhcp.rogue import Rogues
-from bootserver.netboot.dhcp.server import DhcpServer
-from bootserver.netboot.dhcp.tail import BootFile
 from bootserver.values.mac import MacAddress
 from tests import views
 from tests.cluster import wait_until
@@ -40,7 +33,6 @@ from tests.protocol.test_dhcp import (
     Client,
     Service,
     Wire,
-    inside,
     message,
     needs,
     pytestmark,  # noqa: F401
@@ -56,35 +48,6 @@ class Watchful(Service):
     """The server under test, which looks for other servers and tells of addresses in use."""
 
     look_seconds = 0.3
-    allowed: frozenset[IPv4Address] = frozenset()
-
-    def __init__(self, network: Wire, view: View) -> None:
-        super().__init__(network, view)
-        self.in_use: list[InUse] = []
-
-    def _serve(self) -> None:
-        inside(self.wire.server)
-        link, advertiser = open_link("s0"), open_advertiser("s0")
-        self._server = DhcpServer(
-            [link],
-            lambda: self.view,
-            Responder(lambda node, interface, asked: BootFile("pxelinux.0")),
-            self,
-            self.registrations.put,
-            advertisers=[advertiser],
-            on_tick=self._ready.set,
-            rogues=Rogues(self.allowed),
-            look_seconds=self.look_seconds,
-            in_use=self.in_use.append,
-        )
-        try:
-            self._server.serve()
-        finally:
-            link.close()
-            advertiser.close()
-
-    def alarms(self) -> list[dict[str, object]]:
-        return [dict(event.detail) | {"mac": event.mac} for event in self.events if event.kind is Kind.ALARM]
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,10 @@ import pytest
 from bootserver.cluster.discovery import Request, open_discovery
 from bootserver.cluster.events import Kind
 from bootserver.netboot.dhcp import neighbourhood, wire
-from bootserver.netboot.dhcp.answer import Responder
+from bootserver.netboot.dhcp.advertise import Advertiser
 from bootserver.netboot.dhcp.link import Link, open_router_link
 from bootserver.netboot.dhcp.reply import Route, Via
 from bootserver.netboot.dhcp.request import MessageType, message_type
-from bootserver.netboot.dhcp.rogue import Rogues
-from bootserver.netboot.dhcp.server import DhcpServer
-from bootserver.netboot.dhcp.tail import BootFile
 from bootserver.service import own_addresses
 from bootserver.values.mac import MacAddress
 from tests import views
@@ -39,7 +36,6 @@ from tests.protocol.test_dhcp import (
     Client,
     Service,
     Wire,
-    inside,
     message,
     needs,
     pytestmark,  # noqa: F401
@@ -319,7 +315,9 @@ def test_beside_a_sites_server_boot_files_are_asked_for_by_routers_too(frontend,
 
 
 class ByRouters(Service):
-    """The server under test on a device that has no network of ours."""
+    """The server under test on a device that has no network of ours; it would look for other servers, too."""
+
+    look_seconds = 0.1
 
     def __init__(self, network: Wire) -> None:
         far = views.network(2, name="far", subnet="10.9.0.0/24", device=None, frontend=FRONTEND, gateway="10.9.0.1")
@@ -327,23 +325,11 @@ class ByRouters(Service):
         nodes = [views.node(mac=FAR_NODE, ip=FAR_IP, on=far), views.node(1, ip=RELAY_IP, on=here)]
         super().__init__(network, views.view(nodes, networks=[far, here]))
 
-    def _serve(self) -> None:
-        inside(self.wire.server)
-        link = open_router_link("s0", IPv4Address(FRONTEND))
-        self._server = DhcpServer(
-            [link],
-            lambda: self.view,
-            Responder(lambda node, interface, asked: BootFile("pxelinux.0")),
-            self,
-            self.registrations.put,
-            on_tick=self._ready.set,
-            rogues=Rogues(frozenset()),
-            look_seconds=0.1,
-        )
-        try:
-            self._server.serve()
-        finally:
-            link.close()
+    def open_links(self) -> list[Link]:
+        return [open_router_link("s0", IPv4Address(FRONTEND))]
+
+    def open_advertisers(self) -> list[Advertiser]:
+        return []
 
     @property
     def received(self) -> int:

@@ -15,12 +15,9 @@ import pytest
 from bootserver.cluster.events import Kind
 from bootserver.cluster.view import View
 from bootserver.netboot.dhcp import neighbourhood, probe, wire
-from bootserver.netboot.dhcp.answer import Responder
-from bootserver.netboot.dhcp.link import open_link
+from bootserver.netboot.dhcp.advertise import Advertiser
+from bootserver.netboot.dhcp.link import Link, open_link
 from bootserver.netboot.dhcp.reply import frame
-from bootserver.netboot.dhcp.rogue import Rogues
-from bootserver.netboot.dhcp.server import DhcpServer
-from bootserver.netboot.dhcp.tail import BootFile
 from bootserver.values.mac import MacAddress
 from tests import views
 from tests.cluster import wait_until
@@ -31,7 +28,6 @@ from tests.protocol.test_dhcp import (
     Client,
     Service,
     Wire,
-    inside,
     message,
     needs,
     pytestmark,  # noqa: F401
@@ -49,31 +45,17 @@ ELSEWHERE = MacAddress.parse("02:00:00:00:02:00")
 class Serving(Service):
     """The server under test on several devices of one cable, looking for other servers all the time."""
 
+    look_seconds = 0.3
+
     def __init__(self, network: Wire, view: View, *devices: str) -> None:
         super().__init__(network, view)
         self._devices = devices
 
-    def _serve(self) -> None:
-        inside(self.wire.server)
-        links = [open_link(device) for device in self._devices]
-        self._server = DhcpServer(
-            links,
-            lambda: self.view,
-            Responder(lambda node, interface, asked: BootFile("pxelinux.0")),
-            self,
-            self.registrations.put,
-            on_tick=self._ready.set,
-            rogues=Rogues(frozenset()),
-            look_seconds=0.3,
-        )
-        try:
-            self._server.serve()
-        finally:
-            for link in links:
-                link.close()
+    def open_links(self) -> list[Link]:
+        return [open_link(device) for device in self._devices]
 
-    def alarms(self) -> list[dict[str, object]]:
-        return [dict(event.detail) for event in self.events if event.kind is Kind.ALARM]
+    def open_advertisers(self) -> list[Advertiser]:
+        return []
 
 
 @pytest.fixture(scope="module")
