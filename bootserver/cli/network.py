@@ -11,6 +11,8 @@ from bootserver.cli.session import Session, change_options, confirm_options, pas
 from bootserver.cli.table import format_option, show
 from bootserver.errors import UsageError
 
+_RELOAD = "a service that runs already listens on {device} after a `systemctl reload bootserver` (or SIGHUP)"
+
 
 @click.group()
 def network() -> None:
@@ -84,6 +86,7 @@ def add(
     from bootserver.cluster import networks
 
     with session.change() as change:
+        served = networks.devices(change)
         networks.add(
             change,
             name,
@@ -96,6 +99,8 @@ def add(
             vlan=vlan,
         )
         session.tell(f"Added network {name}")
+        if device is not None and device not in served:
+            session.tell(_RELOAD.format(device=device))
 
 
 @network.command("set")
@@ -128,6 +133,7 @@ def set_(
     if not any((frontend, device, vlan is not None, gateway, nameservers, domain)):
         raise UsageError("say what to set: --frontend, --device, --vlan, --gateway, --nameserver or --domain")
     with session.change() as change:
+        served = networks.devices(change)
         networks.alter(
             change,
             name,
@@ -139,6 +145,8 @@ def set_(
             vlan=vlan,
         )
         session.tell(f"network {name}: set" if change.records else f"network {name}: was so already")
+        if device is not None and device not in served:
+            session.tell(_RELOAD.format(device=device))
 
 
 @network.command("remove")

@@ -29,6 +29,11 @@ def first(reader: Reader) -> NetworkRow:
     return rows[0]
 
 
+def devices(reader: Reader) -> frozenset[str]:
+    """The frontend's devices that have networks."""
+    return frozenset(row.device for row in reader.rows(NetworkRow) if row.device is not None)
+
+
 def add(
     change: Change,
     name: str,

@@ -67,10 +67,10 @@ def judge(link: Link, found: dict[str, Any], *, is_configured: bool) -> Iterator
         )
     else:
         yield from _speed(link)
-    yield from _address(link, found)
+    yield from _address(link, found, is_configured=is_configured)
 
 
-def _address(link: Link, found: dict[str, Any]) -> Iterator[Finding]:
+def _address(link: Link, found: dict[str, Any], *, is_configured: bool) -> Iterator[Finding]:
     held = {name: _addresses(each) for name, each in found.items()}
     own = held[link.device]
     same = next((each for each in own if each.ip == link.address.ip), None)
@@ -78,10 +78,13 @@ def _address(link: Link, found: dict[str, Any]) -> Iterator[Finding]:
         others = [name for name, addresses in held.items() if link.address.ip in {each.ip for each in addresses}]
         has = ", ".join(map(str, own)) or "none"
         where = f"; it is on {others[0]}" if others else ""
+        otherwise = (
+            "set network.address to what it has" if is_configured else f"bootserver network set {link.named} --frontend IP"
+        )
         yield failure(
             f"{link.device} does not have the address {link.address.ip} (it has {has}){where}",
             "it is what nodes are told to fetch their boot files from",
-            f"ip addr add {link.address} dev {link.device}, and where it is configured; or set network.address to what it has",
+            f"ip addr add {link.address} dev {link.device}, and where it is configured; or {otherwise}",
         )
     elif same.network != link.address.network:
         yield warning(

@@ -22,25 +22,36 @@ def networks(site: Site) -> Iterator[Finding]:
     """Each network, and what nodes lack on them."""
     assert site.view is not None
     serves = site.config.dhcp.mode is DhcpMode.SERVER
+    booted_from = {node.interfaces[0].network.id for node in site.view.nodes.values() if node.interfaces}
     if shutil.which("ip") is not None:
         devices = {each.get("ifname", ""): each for each in _ip("-details", "link", "show")}
         for network in site.view.networks:
             if network.device is None:
-                yield from judge_route(network, _ip("route", "get", str(network.subnet.network_address + 1)), serves=serves)
+                routes = _ip("route", "get", str(network.subnet.network_address + 1))
+                yield from judge_route(network, routes, serves=serves, nodes_boot=network.id in booted_from)
             else:
                 yield from judge_tag(network, devices.get(network.device, {}))
     yield from _lacking(site.view)
     yield from _unpaired(site.view)
 
 
-def judge_route(network: NetworkView, routes: list[dict[str, Any]], *, serves: bool) -> Iterator[Finding]:
+def judge_route(
+    network: NetworkView, routes: list[dict[str, Any]], *, serves: bool, nodes_boot: bool = True
+) -> Iterator[Finding]:
     """A network behind a router, by what ``ip -json route get`` says of an address in it.
 
     :param serves: we are its DHCP server, and no other tells its nodes their router.
+    :param nodes_boot: some node's first card is on it; else it may be one that nodes have among themselves.
     """
     named = f"network {network.name} ({network.subnet})"
     device = routes[0].get("dev", "") if routes else ""
-    if not device or device == "lo":
+    if (not device or device == "lo") and not nodes_boot:
+        yield note(
+            f"the frontend is not on {named}, and has no route to it",
+            "right for a network that nodes have among themselves; none can boot from it",
+            f"ip route add {network.subnet} via ROUTER, if it is behind a relay",
+        )
+    elif not device or device == "lo":
         yield warning(
             f"the frontend has no route to {named}",
             "its relay asks, and our answers find no way back",

@@ -609,6 +609,14 @@ def test_a_network_behind_a_router_needs_a_way_there_and_back(
     assert (found.severity, words in found.what) == (Severity.WARNING if words else Severity.OK, True)
 
 
+def test_a_network_that_nodes_have_among_themselves_needs_no_way_from_the_frontend() -> None:
+    (found,) = networks.judge_route(FAR, [], serves=True, nodes_boot=False)
+    assert (found.severity, found.what) == (
+        Severity.NOTE,
+        "the frontend is not on network far (10.3.0.0/24), and has no route to it",
+    )
+
+
 @pytest.mark.parametrize(
     ("told", "kind", "tag", "is_wrong"),
     [(100, "vlan", 100, False), (100, "vlan", 200, True), (100, None, None, False), (None, "vlan", 200, False)],
@@ -641,6 +649,7 @@ def test_what_ip_says_of_a_vlan_device_is_read(administrator: Administrator) -> 
 
 def test_what_ip_says_of_a_route_is_read(administrator: Administrator) -> None:
     administrator.does("network", "add", "far", "10.3.0.0/24", "--frontend", "10.1.1.1", "--gateway", "10.3.0.1")
+    administrator.does("node", "add", "compute-0-0", "--network", "far")
     assert looked_at_inside(administrator, "true") == ["the frontend has no route to network far (10.3.0.0/24)"]
     way = "ip link add d0 type veth peer name d1; ip link set d0 up; ip link set d1 up; ip addr add 10.1.1.1/16 dev d0"
     found = looked_at_inside(administrator, f"{way}; ip route add 10.3.0.0/24 via 10.1.0.254")

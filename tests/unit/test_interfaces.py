@@ -215,3 +215,10 @@ def test_a_tag_is_set_and_taken_away_and_is_in_a_dump(admin: Administrator) -> N
     assert admin.lists("network", "list")[1]["vlan"] == 100
     for wrong in ("0", "4095", "x", "1e2", "٣"):
         assert "a VLAN is a number from 1 to 4094" in admin.fails("network", "set", "storage", "--vlan", wrong, status=2)
+
+
+def test_who_adds_a_device_is_told_that_a_running_service_must_be_told(admin: Administrator) -> None:
+    add = ("network", "add")
+    assert "reload" in admin.does(*add, "mgmt", "10.4.0.0/16", "--frontend", "10.4.1.1", "--device", "eth1.40")
+    assert admin.does(*add, "beside", "10.5.0.0/16", "--frontend", "10.5.1.1", "--device", "eth1") == "Added network beside\n"
+    assert "reload" in admin.does("network", "set", "storage", "--device", "eth9")
