@@ -13,6 +13,7 @@ from bootserver.cluster import attributes, networks, nodes
 from bootserver.cluster.change import Change
 from bootserver.cluster.events import Event, Kind
 from bootserver.db.rows import InterfaceRow, NetworkRow, NodeRow
+from bootserver.values import system
 from bootserver.values.interfaces import ATTRIBUTE, wanted
 from bootserver.values.mac import MacAddress
 
@@ -32,8 +33,11 @@ def add_wanted(change: Change, node: NodeRow) -> list[InterfaceRow]:
 
 def of_card(change: Change, node: NodeRow, mac: MacAddress, network: NetworkRow) -> InterfaceRow:
     """A further card of a node asks on `network`: it is the interface that waits for its MAC there, or a new one."""
+    values = attributes.effective(change, node)
     for row in nodes.interfaces(change, node):
-        if row.mac is None and row.network_id == network.id and _is_card(row):
+        # A bond (an attribute says which there are) or a VLAN has no MAC of its own.
+        is_card = "." not in row.device and f"{system.BOND}{row.device}" not in values
+        if row.mac is None and row.network_id == network.id and is_card:
             return change.update(row, mac=mac)
     return nodes.add_interface(change, node, mac=mac, ip=None, network=network)
 
@@ -55,8 +59,3 @@ def learn_macs(change: Change, node: NodeRow, cards: Mapping[str, MacAddress]) -
         change.update(row, mac=mac)
         detail = {"device": row.device, "address": str(row.ip), "because": "its installer found the card"}
         change.report(Event(Kind.REGISTERED, time.time(), node.name, mac, detail))
-
-
-def _is_card(row: InterfaceRow) -> bool:
-    """It is none that is made of others: a VLAN or a bond has no MAC of its own."""
-    return "." not in row.device and not row.device.startswith("bond")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import select
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from ipaddress import IPv4Interface
@@ -16,6 +12,7 @@ from typing import Any
 from bootserver.doctor.finding import Finding, failure, note, ok, warning
 from bootserver.doctor.site import Link, Site
 from bootserver.netboot.dhcp import filters, probe
+from bootserver.service import iproute
 
 _SLOW = 1000  # Mbit/s
 _MTU = 1500
@@ -24,18 +21,10 @@ _ARP_SECONDS = 1.0
 
 def links(site: Site) -> Iterator[Finding]:
     """Each network's interface."""
-    if shutil.which("ip") is None:
+    if not iproute.is_there():
         yield note("the program `ip` is not there: interfaces can't be looked at", mend="apt-get install iproute2")
         return
-    done = subprocess.run(
-        ["ip", "-json", "addr", "show"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=10,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    found = {each["ifname"]: each for each in json.loads(done.stdout or "[]") if "ifname" in each}
+    found = {each["ifname"]: each for each in iproute.ask("addr", "show") if "ifname" in each}
     for link in site.links:
         yield from judge(link, found, is_configured=link is site.links[0])
         if link.device in found and site.is_root and not site.quick:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +11,7 @@ from bootserver.config import DhcpMode
 from bootserver.doctor.finding import Finding, note, ok, several, warning
 from bootserver.doctor.site import Site
 from bootserver.errors import UsageError
+from bootserver.service import iproute
 from bootserver.values.interfaces import ATTRIBUTE, Wanted, wanted
 
 
@@ -23,11 +20,11 @@ def networks(site: Site) -> Iterator[Finding]:
     assert site.view is not None
     serves = site.config.dhcp.mode is DhcpMode.SERVER
     booted_from = {node.interfaces[0].network.id for node in site.view.nodes.values() if node.interfaces}
-    if shutil.which("ip") is not None:
-        devices = {each.get("ifname", ""): each for each in _ip("-details", "link", "show")}
+    if iproute.is_there():
+        devices = {each.get("ifname", ""): each for each in iproute.ask("-details", "link", "show")}
         for network in site.view.networks:
             if network.device is None:
-                routes = _ip("route", "get", str(network.subnet.network_address + 1))
+                routes = iproute.ask("route", "get", str(network.subnet.network_address + 1))
                 yield from judge_route(network, routes, serves=serves, nodes_boot=network.id in booted_from)
             else:
                 yield from judge_tag(network, devices.get(network.device, {}))
@@ -112,11 +109,3 @@ def _unpaired(view: View) -> Iterator[Finding]:
             "a BMC is of the machine at its rack and rank, or of the one whose name it has with -bmc at the end",
             "bootserver node rename BMC NODE-bmc",
         )
-
-
-def _ip(*words: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        ["ip", "-json", *words], capture_output=True, text=True, check=False, timeout=10, env={**os.environ, "LC_ALL": "C"}
-    )
-    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
-    return found

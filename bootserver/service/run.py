@@ -22,7 +22,7 @@ from bootserver.db.rows import NetworkRow
 from bootserver.errors import BootserverError, Unavailable
 from bootserver.netboot.dhcp.advertise import Advertiser, open_advertiser
 from bootserver.netboot.dhcp.link import PXE_PORT, Link, open_link, open_pxe_link, open_router_link
-from bootserver.service import own_addresses, privileges, sockets
+from bootserver.service import iproute, privileges, sockets
 from bootserver.service.nginx_log import open_log
 from bootserver.service.parts import Sockets, make_parts
 from bootserver.service.supervisor import Part, Supervisor
@@ -207,10 +207,9 @@ def _devices(config: Config) -> tuple[list[str], dict[IPv4Address, str]]:
         return [config.network.interface], {}
     devices = list(dict.fromkeys([config.network.interface, *(row.device for row in rows if row.device)]))
     routed: dict[IPv4Address, str] = {}
-    here = own_addresses.devices()
-    for row in rows:
-        if row.device is not None:
-            continue
+    relayed = [row for row in rows if row.device is None]
+    here = iproute.devices() if relayed else {}
+    for row in relayed:
         device = here.get(row.frontend)
         if device is None:
             logger.warning("network %s: relays are told %s, which this machine does not have now", row.name, row.frontend)

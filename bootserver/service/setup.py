@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from pathlib import Path
-from typing import Any
 
 from bootserver import config as configuration
 from bootserver import data
@@ -25,6 +22,7 @@ from bootserver.db.migrate import migrate
 from bootserver.errors import Refused, Unavailable, UsageError
 from bootserver.install.ramdisk.build import build
 from bootserver.netboot.placing import place_loaders
+from bootserver.service import iproute
 from bootserver.service.access import make_keys
 
 Say = Callable[[str], None]
@@ -143,7 +141,7 @@ def _choose(wished: str | None) -> tuple[str, IPv4Interface]:
 def _interfaces() -> dict[str, IPv4Interface]:
     """Interfaces with an IPv4 address, loopback left out."""
     found = {}
-    for link in _ip("-4", "addr", "show"):
+    for link in iproute.ask("-4", "addr", "show"):
         for each in link.get("addr_info", ()):
             if "LOOPBACK" not in link["flags"] and each.get("scope") == "global" and link["ifname"] not in found:
                 found[link["ifname"]] = IPv4Interface(f"{each['local']}/{each['prefixlen']}")
@@ -151,14 +149,7 @@ def _interfaces() -> dict[str, IPv4Interface]:
 
 
 def _default_route_interface() -> str | None:
-    return next((route.get("dev") for route in _ip("-4", "route", "show", "default")), None)
-
-
-def _ip(*words: str) -> list[dict[str, Any]]:  # what iproute2 prints as JSON
-    if shutil.which("ip") is None:
-        raise Unavailable("the program `ip` is not there: install the package iproute2")
-    output = subprocess.run(["ip", "-json", *words], capture_output=True, text=True, check=False).stdout
-    return json.loads(output or "[]")  # type: ignore[no-any-return]
+    return next((route.get("dev") for route in iproute.ask("-4", "route", "show", "default")), None)
 
 
 def _list(candidates: dict[str, IPv4Interface]) -> str:

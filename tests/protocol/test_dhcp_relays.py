@@ -23,7 +23,7 @@ from bootserver.netboot.dhcp.advertise import Advertiser
 from bootserver.netboot.dhcp.link import Link, open_router_link
 from bootserver.netboot.dhcp.reply import Route, Via
 from bootserver.netboot.dhcp.request import MessageType, message_type
-from bootserver.service import own_addresses
+from bootserver.service import iproute
 from bootserver.values.mac import MacAddress
 from tests import views
 from tests.cluster import mac, wait_until
@@ -413,7 +413,7 @@ def test_nothing_is_broadcast_there_whatever_becomes_of_a_reply(cable):
 def test_every_address_of_this_machine_is_found_with_its_device(cable):
     cable._ip("-n", cable.server, "addr", "add", "192.0.2.5/24", "dev", "s0", "label", "s0:site")
     try:
-        found = cable.make(cable.server, own_addresses.devices)
+        found = cable.make(cable.server, iproute.devices)
     finally:
         cable._ip("-n", cable.server, "addr", "del", "192.0.2.5/24", "dev", "s0")
     assert found == {IPv4Address("127.0.0.1"): "lo", IPv4Address(FRONTEND): "s0", IPv4Address("192.0.2.5"): "s0"}

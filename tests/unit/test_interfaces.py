@@ -222,3 +222,15 @@ def test_who_adds_a_device_is_told_that_a_running_service_must_be_told(admin: Ad
     assert "reload" in admin.does(*add, "mgmt", "10.4.0.0/16", "--frontend", "10.4.1.1", "--device", "eth1.40")
     assert admin.does(*add, "beside", "10.5.0.0/16", "--frontend", "10.5.1.1", "--device", "eth1") == "Added network beside\n"
     assert "reload" in admin.does("network", "set", "storage", "--device", "eth9")
+
+
+def test_a_bond_waits_for_no_mac_whatever_it_is_called(wired: Cluster) -> None:
+    wired.open_discovery()
+    node = wired.register(machine(1, uuid=uuid(1)))
+    with wired.change() as change:
+        for device in ("eth1", "ib0"):
+            change.delete(next(row for row in nodes.interfaces(change, node) if row.device == device))
+        nodes.add_interface(change, node, mac=None, ip=None, network=networks.get(change, "storage"), device="team0")
+        attributes.set_attribute(change, attributes.EVERYWHERE, "bond.team0", "eth1 eth2 mode=802.3ad")
+    wired.register(machine(2, uuid=uuid(1), network="storage"))
+    assert [(device, known) for device, known, _ in of(wired, "compute-0-0")][1:] == [("team0", None), ("eth1", mac(2))]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
+from bootserver.cluster import admission
 from bootserver.cluster.events import Kind
 from bootserver.cluster.view import InterfaceView, NetworkView, NodeView, View
 from bootserver.netboot.dhcp import request as options
@@ -168,9 +169,8 @@ class Responder:
             boot = self._boot_files(node, interface, request) if node.appliance.installs else None
             names = Names(node.name, interface.network)
             site = self._site_options(node, interface.network, request.mac)
-            ready = prepare(form, names, address, packet, request, boot, no_proxy_wait=self._no_proxy_wait, site=site)
-            if server is not None:
-                ready = _in_the_name_of(server, ready)
+            wait = self._no_proxy_wait
+            ready = prepare(form, names, address, packet, request, boot, no_proxy_wait=wait, site=site, server=server)
             if len(self._ready) >= MAX_READY:
                 self._ready.clear()
             self._ready[key] = ready
@@ -183,28 +183,20 @@ def stranger(packet: DhcpPacket, networks: Mapping[int, NetworkView], view: View
     A discovery is for one network. A further card of a machine that is known by its UUID may be on any: the registrar makes it
     that node's next interface. And it is the registrar that asks a person where the discovery wants that.
     """
-    discovery = view.discovery
-    if discovery is None or now >= discovery.expires:
-        return Silence("unknown, and no discovery is open")
-    mac = packet.chaddr[:6]
-    if discovery.mac is not None and mac != discovery.mac:
-        return Silence("unknown, and the open discovery waits for another machine")
+    discovery, mac = view.discovery, packet.chaddr[:6]
+    if (why := admission.closed(discovery, mac, now)) is not None:
+        return Silence(why)
+    assert discovery is not None
     request = options.read(packet)
     if request.message not in {MessageType.DISCOVER, None}:
         return Silence("unknown, and it does not begin with a DISCOVER")
-    if request.mac.is_group:
-        return Silence(f"{request.mac} is no machine's address")
-    if discovery.installs and not request.netboots:
-        return Silence(f"unknown, and it does not netboot as the nodes of {discovery.appliance} do")
-    if request.netboots and not discovery.installs:
-        # A server that shares its BMC's port asks in the same minute.
-        return Silence(f"unknown, and it asks to netboot, as no {discovery.appliance} does")
+    if why := admission.unfit(discovery, request.mac, netboots=request.netboots):
+        return Silence(why)
     network = _of_a_further_card(request.uuid, networks, view) or networks.get(discovery.network)
     if network is None and request.uuid in view.by_uuid:
         network = next(iter(networks.values()))
     if network is None:
-        wanted = next((each.name for each in view.networks if each.id == discovery.network), "another network")
-        return Silence(f"unknown, and the open discovery takes machines on {wanted}, not on {_names(networks)}")
+        return Silence(admission.elsewhere(discovery, view, networks.values()))
     return Register(
         Registration(
             mac=MacAddress(mac),
@@ -226,10 +218,6 @@ def _of_a_further_card(uuid: bytes | None, networks: Mapping[int, NetworkView], 
     return next((networks[number] for number in waiting if number in networks), None)
 
 
-def _names(networks: Mapping[int, NetworkView]) -> str:
-    return ", ".join(network.name for network in networks.values())
-
-
 def _elsewhere(packet: DhcpPacket, device: str, arrival: Arrival, node: NodeView, interface: InterfaceView) -> Silence | None:
     """Why a node that asks where it does not belong is not answered; None: it belongs behind a router, and speaks to us alone.
 
@@ -246,12 +234,6 @@ def _elsewhere(packet: DhcpPacket, device: str, arrival: Arrival, node: NodeView
         said = f"it says that it is {IPv4Address(packet.ciaddr)} and is {interface.ip}"
         return Silence(f"{said}: it is refused when it asks by its relay again", node=node)
     return None
-
-
-def _in_the_name_of(server: bytes, ready: Ready) -> Ready:
-    """The same replies with another server identifier (RFC 5107 section 4); files still come from ourselves (siaddr)."""
-    ours, other = (wire.option(options.SERVER_ID, each) for each in (ready.server, server))
-    return ready._replace(offer=ready.offer.replace(ours, other, 1), answer=ready.answer.replace(ours, other, 1))
 
 
 def _requested(

@@ -87,17 +87,20 @@ def prepare(
     *,
     no_proxy_wait: bool,
     site: SiteOptions = NONE,
+    server: bytes | None = None,
 ) -> Ready:
     """:param names: the network that it is on, and what it is called there.
     :param request: what `packet` says.
     :param no_proxy_wait: tell iPXE not to wait for a proxyDHCP server.
     :param site: what its attributes add.
+    :param server: the server identifier that a relay asks for (RFC 5107 section 4), in place of ours; files come from us all the
+        same (siaddr).
     """
     network = names.network
     filename = boot.filename.encode() if boot else site.file
     in_field = filename if len(filename) <= _FILE_FIELD else b""
     ahead = [
-        *([] if form is Form.BOOTP else [(options.MESSAGE_TYPE, _ACK), (options.SERVER_ID, network.frontend.packed)]),
+        *([] if form is Form.BOOTP else [(options.MESSAGE_TYPE, _ACK), (options.SERVER_ID, server or network.frontend.packed)]),
         *(_lease_options(network.lease_seconds) if form is Form.LEASE else []),
         *_address_options(network, names_too=not (boot and boot.http_boot)),
         *_boot_options(request, boot, filename, forced=bool(filename) and not in_field, frontend=network.frontend),

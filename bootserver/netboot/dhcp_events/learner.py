@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from bootserver.cluster import admission
 from bootserver.cluster.addresses import Given
 from bootserver.cluster.discovery import Machine
 from bootserver.cluster.events import Detail, Event, Kind, Reporter
@@ -126,7 +127,9 @@ class Learner:
     def _want(self, sighting: Sighting, view: View, now: float, clock: float) -> None:
         mac = sighting.mac
         network = _network(sighting, view)
-        refused = _refusal(sighting, view.discovery, clock) or _elsewhere(network, view)
+        refused = _refusal(sighting, view.discovery, clock)
+        if refused is None and view.discovery is not None and network is not None and network.id != view.discovery.network:
+            refused = admission.elsewhere(view.discovery, view, [network])
         if refused is not None or network is None:
             self._ignore(sighting, refused or _nowhere(sighting), now, clock)
             return
@@ -153,26 +156,11 @@ class Learner:
 
 
 def _refusal(sighting: Sighting, discovery: DiscoveryView | None, clock: float) -> str | None:
-    """Why the open discovery does not take a machine; in the words of :mod:`bootserver.netboot.dhcp.answer`."""
-    if discovery is None or clock >= discovery.expires:
-        return "unknown, and no discovery is open"
-    if discovery.mac is not None and sighting.mac != discovery.mac:
-        return "unknown, and the open discovery waits for another machine"
-    if sighting.mac.is_group:
-        return f"{sighting.mac} is no machine's address"
-    if discovery.installs and sighting.netboots is False:
-        return f"unknown, and it does not netboot as the nodes of {discovery.appliance} do"
-    if sighting.netboots and not discovery.installs:
-        return f"unknown, and it asks to netboot, as no {discovery.appliance} does"
-    return None
-
-
-def _elsewhere(network: NetworkView | None, view: View) -> str | None:
-    """Likewise, because of where it is."""
-    if network is None or view.discovery is None or network.id == view.discovery.network:
-        return None
-    wanted = next((each.name for each in view.networks if each.id == view.discovery.network), "another network")
-    return f"unknown, and the open discovery takes machines on {wanted}, not on {network.name}"
+    """Why the open discovery does not take a machine, wherever it is."""
+    closed = admission.closed(discovery, sighting.mac, clock)
+    if closed is not None or discovery is None:
+        return closed
+    return admission.unfit(discovery, sighting.mac, netboots=sighting.netboots)
 
 
 def _netboots(sighting: Sighting, discovery: DiscoveryView | None) -> bool:
